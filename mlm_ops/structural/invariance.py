@@ -44,8 +44,8 @@ def invariance_text(model: SemModel, step: str) -> str:
     if step == "scalar":
         latent = {item.lhs for item in between if item.op == "=~"}
         names = dict.fromkeys(name for _, name in loadings if name not in latent)
-        kept = [item for item in between if not (item.op == "~~" and item.lhs == item.rhs and item.lhs in names)]
-        between = [*kept, *(Item(BETWEEN, name, "~~", name, fixed=0.0) for name in names)]
+        others = [item for item in between if not (item.op == "~~" and item.lhs == item.rhs and item.lhs in names)]
+        between = [*others, *(Item(BETWEEN, name, "~~", name, fixed=0.0) for name in names)]
     return f"level: 1\n{_statements(within)}\nlevel: 2\n{_statements(between)}"
 
 
@@ -78,8 +78,8 @@ def _with_labels(items: Sequence[Item], factors: Sequence[str], labels: Collecti
         if item.fixed is None and item.label is None and item.equal is None
     ]
     names = free_names([f"{item.lhs}_{item.rhs}" for item in free], labels, "loading")
-    labelled = {(item.lhs, item.rhs): name for item, name in zip(free, names, strict=True)}
-    return [replace(item, label=labelled[item.lhs, item.rhs]) if item in free else item for item in items]
+    new = {(item.lhs, item.rhs): name for item, name in zip(free, names, strict=True)}
+    return [replace(item, label=new[item.lhs, item.rhs]) if item in free else item for item in items]
 
 
 def _statements(items: Sequence[Item]) -> str:
