@@ -26,6 +26,9 @@ from mlm_ops.structural.estimate import SemEstimate
 from mlm_ops.structural.likelihood import Likelihood
 from mlm_ops.structural.quadrature import QuadratureEvaluation, QuadratureLikelihood
 
+#: A variance between clusters below this share of its column's is zero but for rounding.
+_ROUNDING = 1e-12
+
 
 @dataclass(frozen=True)
 class ClusterScores:
@@ -67,13 +70,16 @@ def cluster_scores(estimate: SemEstimate) -> ClusterScores:
     targets = np.concatenate([level.effects[place], np.eye(len(level.effects))[place]])
     mean, variance = _posterior(estimate, targets)
     m = len(names)
+    total = np.diag(level.covariance)[place]
+    columns = dict(zip(estimate.statistics.columns, estimate.statistics.column_variances, strict=True))
+    least = _ROUNDING * np.array([columns.get(name, 0.0) for name in names])
     return ClusterScores(
         names,
         mean[:, :m] + level.mean[place],
         variance[:, :m],
         mean[:, m:],
         variance[:, m:],
-        np.diag(level.covariance)[place],
+        np.where(total > least, total, 0.0),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from mlm_ops.errors import DataError
+from mlm_ops.errors import DataError, MlmError
 from mlm_ops.language import options
 from mlm_ops.language.formula import parse_formula
 from mlm_ops.language.model import GroupingFactor, group_name
@@ -165,7 +165,10 @@ def _statistics(
 
 
 def _observed_means(model: SemModel, moments: Moments, cluster: GroupingFactor) -> SemContextualEffect | None:
-    """The ready model ``contextual`` with observed cluster means: a mixed model of the same moments."""
+    """The ready model ``contextual`` with observed cluster means: a mixed model of the same moments.
+
+    None of other models, and where the mixed model cannot be fitted, as without differences between means.
+    """
     within, between = ([item for item in model.at(level) if item.op == "~"] for level in (WITHIN, BETWEEN))
     if len({item.lhs for item in (*within, *between)}) != 1 or [d.name for d in model.definitions] != ["contextual"]:
         return None
@@ -183,7 +186,11 @@ def _observed_means(model: SemModel, moments: Moments, cluster: GroupingFactor) 
     terms = "".join(f" + {name} + between({name})" for name in both)
     terms += "".join(f" + {name}" for name in dict.fromkeys([*names[0], *names[1]]) if name not in both)
     mixed = parse_formula(f"{outcome} ~ 1{terms} + (1 | {group_name(cluster)})")
-    fixed_effects = fit_model(Request(mixed, "ml", "none"), moments).fixed_effects
+    try:
+        fixed_effects = fit_model(Request(mixed, "ml", "none"), moments).fixed_effects
+    except MlmError:
+        # it stands beside the structural model, which has its numbers without it
+        return None
     slopes = {row["term"]: row for row in fixed_effects.iter_rows(named=True)}
     pooled, effect = slopes.get(first), slopes.get(f"between({first})")
     if pooled is None or effect is None:

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from mlm_ops.language.model import number_text
 from mlm_ops.structural.model import BETWEEN, WITHIN, Item, SemModel
+from mlm_ops.structural.ready_line import free_names
 
 #: Steps behind the model as it is, each with the restrictions of those before.
 RESTRICTIONS = ("metric", "scalar")
@@ -29,7 +30,7 @@ def invariance_text(model: SemModel, step: str) -> str:
     Definitions and constraints are left out.
     """
     factors = common_factors(model)
-    within = _with_labels(model.at(WITHIN), factors)
+    within = _with_labels(model.at(WITHIN), factors, {item.label for item in model.items if item.label is not None})
     loadings = {(item.lhs, item.rhs): item for item in within if item.op == "=~" and item.lhs in factors}
     between = [
         replace(loadings[item.lhs, item.rhs], level=BETWEEN)
@@ -38,13 +39,13 @@ def invariance_text(model: SemModel, step: str) -> str:
         for item in model.at(BETWEEN)
     ]
     # a factor's unit at level 1 is its unit at level 2 too, whose variance is another
-    scaled = {lhs for (lhs, _), item in loadings.items() if item.fixed} | _markers(within)
+    scaled = {lhs for (lhs, _), item in loadings.items() if item.fixed} | set(_markers(within))
     between = [item for item in between if not (item.op == "~~" and item.fixed and _is_own(item, factors, scaled))]
     if step == "scalar":
         latent = {item.lhs for item in between if item.op == "=~"}
         names = dict.fromkeys(name for _, name in loadings if name not in latent)
-        kept = [item for item in between if not (item.op == "~~" and item.lhs == item.rhs and item.lhs in names)]
-        between = [*kept, *(Item(BETWEEN, name, "~~", name, fixed=0.0) for name in names)]
+        others = [item for item in between if not (item.op == "~~" and item.lhs == item.rhs and item.lhs in names)]
+        between = [*others, *(Item(BETWEEN, name, "~~", name, fixed=0.0) for name in names)]
     return f"level: 1\n{_statements(within)}\nlevel: 2\n{_statements(between)}"
 
 
@@ -53,10 +54,10 @@ def _is_own(item: Item, factors: Sequence[str], scaled: Collection[str]) -> bool
     return item.lhs == item.rhs and item.lhs in factors and item.lhs not in scaled
 
 
-def _markers(items: Sequence[Item]) -> set[str]:
-    """Factors whose first loading is 1 by default."""
+def _markers(items: Sequence[Item]) -> dict[str, Item]:
+    """The first loading of each factor, where it is 1 by default."""
     first = {item.lhs: item for item in reversed(items) if item.op == "=~"}
-    return {name for name, item in first.items() if not item.freed and item.fixed is None}
+    return {name: item for name, item in first.items() if not item.freed and item.fixed is None}
 
 
 def _indicators(items: Sequence[Item]) -> dict[str, set[str]]:
@@ -67,18 +68,18 @@ def _indicators(items: Sequence[Item]) -> dict[str, set[str]]:
     return indicators
 
 
-def _with_labels(items: Sequence[Item], factors: Sequence[str]) -> list[Item]:
+def _with_labels(items: Sequence[Item], factors: Sequence[str], labels: Collection[str]) -> list[Item]:
     """The items with a label for each free loading that has none, so that it can be one at both levels."""
-    labelled = []
-    seen: set[str] = set()
-    for item in items:
-        if item.op == "=~" and item.lhs in factors:
-            is_marker = item.lhs not in seen and not item.freed
-            seen.add(item.lhs)
-            is_free = item.fixed is None and not is_marker and item.label is None and item.equal is None
-            item = replace(item, label=f"{item.lhs}_{item.rhs}") if is_free else item
-        labelled.append(item)
-    return labelled
+    markers = _markers(items)
+    free = [
+        item
+        for item in items
+        if item.op == "=~" and item.lhs in factors and item != markers.get(item.lhs)
+        if item.fixed is None and item.label is None and item.equal is None
+    ]
+    names = free_names([f"{item.lhs}_{item.rhs}" for item in free], labels, "loading")
+    new = {(item.lhs, item.rhs): name for item, name in zip(free, names, strict=True)}
+    return [replace(item, label=new[item.lhs, item.rhs]) if item in free else item for item in items]
 
 
 def _statements(items: Sequence[Item]) -> str:

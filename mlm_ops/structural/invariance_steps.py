@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import polars as pl
@@ -18,6 +18,8 @@ from mlm_ops.structural.model import SemModel
 from mlm_ops.structural.parameters import parameter_table
 from mlm_ops.structural.syntax import parse_sem
 
+#: Said below the steps where the last of them stands.
+REMARK_ON_SCALAR = "variances of zero are on their bound: p of the scalar step is too large"
 #: The first step, the model as it is.
 CONFIGURAL = "configural"
 
@@ -89,6 +91,11 @@ SEM_INVARIANCE: ColumnTypes = {
 }
 #: Columns of the likelihood ratio.
 _TEST = ("statistic", "df", "p_value", "scaling_factor", "statistic_scaled", "p_value_scaled", "scaling")
+
+
+def remarks(names: Collection[str]) -> tuple[str, ...]:
+    """What is to be known of steps of these names."""
+    return (REMARK_ON_SCALAR,) if "scalar" in names else ()
 
 
 def sem_invariance(steps: tuple[InvarianceStep, ...]) -> pl.DataFrame:

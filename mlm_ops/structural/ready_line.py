@@ -79,6 +79,8 @@ class ReadyLine(TokenCursor):
             within += [name] * (mark != "between")
             between += [name] * (mark != "within")
         self.end()
+        self.check_distinct(within)
+        self.check_distinct(between)
         return Covariates(tuple(within), tuple(between))
 
     def moderator(self) -> Moderator | None:
@@ -91,6 +93,9 @@ class ReadyLine(TokenCursor):
         for mark, (name, *product) in self._joined(lambda: self.marked({"first", "second"}, 2)):
             names.add(name)
             stages = ("first", "second") if mark is None else (mark,)
+            twice = next((stage for stage in stages if stage in products), None)
+            if twice is not None:
+                raise self.fail(f"Each stage of a mediation is moderated once. Got {twice} twice.")
             products |= dict.fromkeys(stages, product[0] if product else None)
         if len(names) != 1:
             raise self.fail(f"One moderator is offered. Got {', '.join(sorted(names))}; write a model of your own.")
@@ -131,11 +136,14 @@ class ReadyLine(TokenCursor):
             yield read()
 
 
-def free_name(name: str, used: Collection[str]) -> str:
-    """The name, or with ``slope_`` before it where it is one of the variables."""
-    while name in used:
-        name = f"slope_{name}"
-    return name
+def free_names(names: Sequence[str], used: Collection[str], prefix: str) -> list[str]:
+    """The names, each with a prefix where it is in use or one of those before it."""
+    free: list[str] = []
+    for name in names:
+        while name in used or name in free:
+            name = f"{prefix}_{name}"
+        free.append(name)
+    return free
 
 
 def all_covariances(names: Sequence[str]) -> str:

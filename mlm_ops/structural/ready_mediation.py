@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from mlm_ops.structural.model import BETWEEN, WITHIN
-from mlm_ops.structural.ready_line import Covariates, Moderator, ReadyLine, all_covariances, free_name
+from mlm_ops.structural.ready_line import Covariates, Moderator, ReadyLine, all_covariances, free_names
 
 #: Values of a moderator beside its mean at which an indirect effect is defined: a standard deviation away.
 _BESIDE = {"low": "-", "high": "+"}
@@ -56,6 +56,13 @@ class _Mediation:
     @property
     def names(self) -> tuple[str, ...]:
         return (self.x, *self.mediators, self.y)
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """Every column of the line."""
+        moderator = self.moderator
+        columns = () if moderator is None else (moderator.name, *filter(None, moderator.products.values()))
+        return (*self.names, *self.covariates.names, *columns)
 
     @property
     def is_within(self) -> bool:
@@ -112,10 +119,8 @@ def mediation_text(line: ReadyLine, design: str) -> str:
         line.index = 0
         raise line.fail()
     levels = {name: int(digit) for stage, digit in zip(stages, digits, strict=True) for name in stage}
-    products = () if moderator is None else tuple(filter(None, moderator.products.values()))
-    moderators = () if moderator is None else (moderator.name, *products)
-    line.check_distinct([*(name for stage in stages for name in stage), *covariates.names, *moderators])
     model = _Mediation(tuple(stages), levels, covariates, moderator)
+    line.check_distinct(model.variables)
     if moderator is not None:
         _check_moderation(line, model, random)
     return _random_text(model) if random else _fixed_text(model)
@@ -220,7 +225,8 @@ def _effects(model: _Mediation) -> list[str]:
 
 def _random_text(model: _Mediation) -> str:
     """Every path of level 1 has a random slope; intercepts and slopes covary."""
-    slopes = {path: free_name(path.label(""), model.names) for path in model.paths()}
+    paths = model.paths()
+    slopes = dict(zip(paths, free_names([path.label("") for path in paths], model.variables, "slope"), strict=True))
     outcomes = [*model.mediators, model.y]
     lines = ["level: 1\n"]
     for target in outcomes:

@@ -10,7 +10,7 @@ from mlm_ops.language.spelling import did_you_mean
 from mlm_ops.language.tokens import COMMENT, STRUCTURAL, Token, tokenize
 from mlm_ops.structural.invariance import RESTRICTIONS, invariance_text
 from mlm_ops.structural.model import BETWEEN, WITHIN
-from mlm_ops.structural.ready_line import Covariates, ReadyLine, all_covariances, free_name
+from mlm_ops.structural.ready_line import Covariates, ReadyLine, all_covariances, free_names
 from mlm_ops.structural.ready_mediation import mediation_text
 from mlm_ops.structural.syntax import parse_sem
 
@@ -42,9 +42,9 @@ def expand_ready_model(text: str) -> str:
         return text
     colon = texts.index(":")
     design, rest = "".join(texts[1:colon]), tokens[colon + 1 : -1]
-    # the heading stands on one line, and something behind it
+    # the heading stands on one line
     heading = text[: tokens[colon].position].strip()
-    if not rest or "\n" in heading or "".join(heading.split()) != texts[0] + design:
+    if "\n" in heading or "".join(heading.split()) != texts[0] + design:
         return text
     if texts[0] not in FORMS:
         _check_spelling(text, tokens[:colon])
@@ -109,7 +109,7 @@ def _growth(line: ReadyLine) -> str:
     covariates = line.covariates()
     names = [outcome, *times, *predictors, *covariates.names]
     line.check_distinct(names)
-    slopes = [free_name(f"slope_{time}", names) for time in times]
+    slopes = free_names([f"slope_{time}" for time in times], names, "slope")
     terms = " + ".join(f'rv("{slope}")*{time}' for slope, time in zip(slopes, times, strict=True))
     within = f"level: 1\n  {outcome} ~ {terms}\n{covariates.line([outcome], WITHIN)}"
     predicted = Covariates(between=predictors).line([outcome, *slopes], BETWEEN)
@@ -122,11 +122,19 @@ def _cfa(text: str, colon: Token, line: ReadyLine, step: str) -> str:
     while line.token.kind != "end" and not line.at("|"):
         line.advance()
     block = _block(text[colon.position + 1 : line.token.position])
+    if not block:
+        raise line.fail()
     covariates = line.covariates()
     configural = f"level: 1\n{block}\nlevel: 2\n{block}"
     if not step and not covariates.names:
         return configural
-    factors = list(dict.fromkeys(item.lhs for item in parse_sem(configural).at(WITHIN) if item.op == "=~"))
+    loadings = [item for item in parse_sem(configural).at(WITHIN) if item.op == "=~"]
+    factors = list(dict.fromkeys(item.lhs for item in loadings))
+    if not factors:
+        raise line.fail()
+    # a variable may have a path to an indicator and be a covariate as well, but is not itself an indicator
+    measured = dict.fromkeys([*factors, *(item.rhs for item in loadings)])
+    line.check_distinct([*measured, *covariates.names])
     within, between = (covariates.line(factors, level) for level in (WITHIN, BETWEEN))
     whole = f"level: 1\n{block}\n{within}level: 2\n{block}\n{between}".rstrip()
     return invariance_text(parse_sem(whole), step) if step else whole

@@ -13,7 +13,7 @@ from mlm_ops.results.text.outline import Outline, OutlineTable
 from mlm_ops.results.text.tables import CellTable, cell_table
 from mlm_ops.results.words import LABELS, cell, count
 from mlm_ops.structural.equations import sem_equations
-from mlm_ops.structural.invariance_steps import sem_invariance
+from mlm_ops.structural.invariance_steps import remarks, sem_invariance
 from mlm_ops.structural.model import BETWEEN, WITHIN
 from mlm_ops.structural.tables import sem_fit, sem_icc, sem_parameters, sem_variables
 
@@ -42,8 +42,8 @@ def outline(record: SemRecord) -> Outline:
         below = f"with observed instead of latent cluster means: {estimate} (std. error {error})"
         tables[-1] = replace(tables[-1], below=(below,))
     if record.invariance_steps:
-        remark = "variances of zero are on their bound: p of the scalar step is too large"
-        tables.append(OutlineTable("Invariance across levels", _invariance(record), (remark,)))
+        names = [step.name for step in record.invariance_steps]
+        tables.append(OutlineTable("Invariance across levels", _invariance(record), remarks(names)))
     return Outline(
         head=(
             "Two-level structural equation model by ML",

@@ -5,7 +5,8 @@ from __future__ import annotations
 import polars as pl
 
 from mlm_ops.inference.diagnostics.findings import Finding
-from mlm_ops.plugins.dagster.checks import assumptions
+from mlm_ops.plugins.dagster.checks import assumptions, sem_not_singular
+from tests.structural.cases import fitted
 
 
 def test_every_finding_is_part_of_one_sentence() -> None:
@@ -29,3 +30,12 @@ def test_every_finding_is_part_of_one_sentence() -> None:
         "(variance inflation 23.5), the residuals are not normal (p <0.001), one residual lies far out (p = 0.003) and "
         "the residuals where ses is about -1.235 have a mean other than zero (p = 0.001)."
     )
+
+
+def test_notes_of_a_structural_model_that_is_not_published_are_not_told() -> None:
+    """They have numbers of its rows, and metadata are published too."""
+    result = sem_not_singular(fitted("path_demo"), [])
+    assert result.description == "All variances are positive."
+    assert result.metadata["notes"].value == 0
+    noted = sem_not_singular(fitted("path_demo"), ["x stands at level 1 only, and has an ICC of 0.25"])
+    assert noted.description == "x stands at level 1 only, and has an ICC of 0.25"

@@ -12,6 +12,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+import mlm_ops as mlm
 from mlm_ops.analyses.store.latest import read_latest_results
 from mlm_ops.errors import MlmError
 from mlm_ops.reports.page.answers import answers
@@ -23,8 +24,10 @@ from mlm_ops.reports.page.sections import SECTIONS, main_model
 from mlm_ops.reports.pictures import PICTURES
 from mlm_ops.reports.pictures.words import figure, percent, shown
 from mlm_ops.results.words import count, p_value, visible
+from mlm_ops.structural.tables import sem_tables
 from tests.reports.pages import HOSTILE, hostile, parsed, policy_hash
 from tests.reports.stores import CASES, HSB, Store, write_store
+from tests.structural.cases import data
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,6 +40,18 @@ def tables(hsb: Store) -> dict[str, pl.DataFrame]:
 @pytest.fixture(scope="module")
 def html(tables) -> str:
     return page_of(tables).html
+
+
+def test_steps_of_invariance_and_the_place_of_scores_are_on_the_page(tables):
+    fit = mlm.sem("cfa: f =~ y1 + y2 + y3", data("demo_twolevel"), cluster="cluster")
+    structural = {"runs": tables["runs"]} | sem_tables("factors", fit)
+    html = page_of(structural).html
+    steps = html.split("<h3>Invariance across levels</h3>")[1].split("</table>")[0]
+    assert re.findall("configural|metric|scalar", steps) == ["configural", "metric", "configural", "scalar", "metric"]
+    assert "Variances of zero are on their bound: p of the scalar step is too large." in html
+    place = "What the latent variables of level 2 are in each cluster stands in the table sem_scores."
+    assert place in html
+    assert place not in page_of(structural | {"sem_scores": structural["sem_scores"].clear()}).html
 
 
 def test_every_picture_has_a_place():

@@ -203,12 +203,15 @@ def test_means_far_from_zero_move_scores_alone() -> None:
     np.testing.assert_allclose(moved["random_effect"], found["random_effect"], atol=1e-6)
 
 
-def test_a_variable_that_does_not_vary_is_its_mean() -> None:
+@pytest.mark.parametrize("model", ["level: 1\n y ~~ y\nlevel: 2\n y ~~ y", "level: 1\n y ~~ y\nlevel: 2\n y ~ w"])
+def test_a_variable_that_does_not_vary_is_its_mean(model: str) -> None:
+    """With a predictor its variance is zero but for rounding."""
     rng = np.random.default_rng(7)
     g = np.repeat(np.arange(30), 4)
     y = rng.normal(size=len(g))
     y -= pl.DataFrame({"g": g, "y": y}).select(pl.col("y").mean().over("g"))["y"].to_numpy()
-    scores = mlm.sem("level: 1\n y ~~ y\nlevel: 2\n y ~~ y", pl.DataFrame({"g": g, "y": y}), cluster="g").scores
+    rows = pl.DataFrame({"g": g, "y": y, "w": rng.normal(size=30)[g]})
+    scores = mlm.sem(model, rows, cluster="g").scores
     assert scores["reliability"].null_count() == 30
     assert scores["std_error"].to_list() == pytest.approx([0.0] * 30)
     assert scores["estimate"].to_list() == pytest.approx([0.0] * 30, abs=1e-9)

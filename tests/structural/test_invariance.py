@@ -70,3 +70,10 @@ def test_a_factor_whose_variance_is_its_unit_has_another_one_between() -> None:
         "level: 2\n  f =~ NA*y1 + f_y1*y1 + f_y2*y2 + f_y3*y3"
     )
     assert expand_ready_model(line.replace("cfa", "cfa metric")) == text
+
+
+def test_loadings_of_different_indicators_have_different_labels() -> None:
+    """``a_b_c`` is that of c on a_b, of b_c on a, or a label of the text."""
+    text = expand_ready_model("cfa metric: a =~ y1 + b_c + a_b_d*y3; a_b =~ y4 + c + d")
+    block = "  a =~ y1 + a_b_c*b_c + a_b_d*y3\n  a_b =~ y4 + loading_a_b_c*c + loading_a_b_d*d"
+    assert text == f"level: 1\n{block}\nlevel: 2\n{block}"

@@ -8,8 +8,12 @@ import pytest
 
 import mlm_ops as mlm
 from mlm_ops import FormulaError, SemFit
+from mlm_ops.moments.collect import collect
+from mlm_ops.structural.fitting import _observed_means
+from mlm_ops.structural.parameters import moments_model, parameter_table
 from mlm_ops.structural.ready_models import FORMS, expand_ready_model
 from mlm_ops.structural.syntax import parse_sem
+from mlm_ops.warehouse.source import open_source
 from tests.structural.cases import case, data
 
 PATHS = "level: 2\n {m} ~ ab*{x}\n {y} ~ bb*{m} + cb*{x}\nindirect_between := ab*bb\ntotal_between := ab*bb + cb"
@@ -203,6 +207,16 @@ def test_covariates_of_a_contextual_model_stand_in_the_mixed_model_too() -> None
     assert observed["within"] == pytest.approx(mixed.filter(term="y2")["estimate"][0], abs=1e-9)
 
 
+def test_a_contextual_model_without_differences_between_means_has_no_mixed_model_beside_it() -> None:
+    """Its refusal of the means, in words of a formula that nobody wrote, is not that of the structural model."""
+    rng = np.random.default_rng(1)
+    rows = pl.DataFrame({"g": np.repeat(np.arange(30), 2), "x": rng.normal(size=60), "y": rng.normal(size=60)})
+    model = parse_sem(expand_ready_model("contextual: y ~ x"))
+    for x, is_there in ((pl.col("x"), True), (pl.col("x") - pl.col("x").mean().over("g"), False)):
+        moments = collect(open_source(rows.with_columns(x)), [moments_model(parameter_table(model), ("g",))])
+        assert (_observed_means(model, moments, ("g",)) is not None) is is_there
+
+
 def growth() -> tuple[SemFit, mlm.Fit]:
     rows = data("orthodont").with_columns(male=(pl.col("Sex") == "Male").cast(pl.Float64))
     found = mlm.sem("growth: distance ~ age by male", rows, cluster="Subject")
@@ -311,7 +325,27 @@ def test_covariates_of_random_slopes_act_on_intercepts() -> None:
     assert "  w ~~ z + v\n  z ~~ v\n" in text
 
 
+def test_random_slopes_have_names_that_no_column_has() -> None:
+    def slopes(line: str) -> list[str | None]:
+        return [item.slope for item in parse_sem(expand_ready_model(line)).at(1) if item.slope is not None]
+
+    assert slopes("mediation 1-1-1 random: x -> m -> y by a | within(b) + between(c)") == [
+        "slope_a",
+        "slope_b",
+        "slope_c",
+    ]
+    assert slopes("growth: y ~ slope_time + time") == ["slope_slope_time", "slope_slope_slope_time"]
+
+
 BAD = [
+    ("mediation 2-2-1: x -> m -> y by first(w, xw) + first(w, xv)", "Each stage of a mediation is moderated once."),
+    ("mediation 1-1-1: x -> m -> y | z + within(z)", "Each variable of a ready model stands in one place. Got 'z'"),
+    ("mediation 1-1-1:", FORMS["mediation"]),
+    ("cfa: f =~ a + b + c | z + z", "Each variable of a ready model stands in one place. Got 'z' twice."),
+    ("cfa: f =~ a + b + c | a", "Each variable of a ready model stands in one place. Got 'a' twice."),
+    ("cfa: | z", FORMS["cfa"]),
+    ("cfa metric:", FORMS["cfa"]),
+    ("cfa metric: y ~ x", FORMS["cfa"]),
     ("mediation 2-1-1: x -> m -> y by w", "Make x times w in a view, and write by first(w, its name)."),
     ("mediation 1-1-1: x -> m -> y by first(w, xw)", "Moderate the slopes instead, by mediation 1-1-1 random."),
     ("mediation 1-1-1 random: x -> m -> y by first(w, xw)", "With random slopes 'w' predicts the slopes and needs no"),

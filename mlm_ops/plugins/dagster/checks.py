@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -244,14 +244,15 @@ def sem_converged(fit: SemFit) -> dg.AssetCheckResult:
     )
 
 
-def sem_not_singular(fit: SemFit) -> dg.AssetCheckResult:
-    """Warn of a variance of zero or a correlation of one."""
+def sem_not_singular(fit: SemFit, notes: Sequence[str]) -> dg.AssetCheckResult:
+    """Warn of a variance of zero or a correlation of one, with those of the fit's notes that are published."""
+    sentence = "A variance is zero or a correlation is one." if fit.singular else "All variances are positive."
     return dg.AssetCheckResult(
         check_name="not_singular",
         passed=not fit.singular,
         severity=dg.AssetCheckSeverity.WARN,
-        description="; ".join(fit.notes) or "All variances are positive.",
-        metadata={"notes": len(fit.notes)},
+        description="; ".join(notes) or sentence,
+        metadata={"notes": len(notes)},
     )
 
 

@@ -119,8 +119,10 @@ def fit_one_sem(connection: Connection, analysis: Analysis, name: str, moments: 
     """Fit one structural equation model."""
     fit = fit_analysis_sem(analysis, name, moments, connection)
     tables = sem_tables(analysis, name, fit, moments)
-    metadata = sem_metadata(fit) if tables["sem_fit"].height else withheld_metadata(fit.model.text)
-    verdicts = [checks.sem_converged(fit), checks.sem_not_singular(fit)]
+    is_published = tables["sem_fit"].height > 0
+    metadata = sem_metadata(fit) if is_published else withheld_metadata(fit.model.text)
+    # notes tell numbers of the rows
+    verdicts = [checks.sem_converged(fit), checks.sem_not_singular(fit, fit.notes if is_published else [])]
     return FitResult(StepRows("sem", [name], tables), metadata, verdicts)
 
 

@@ -28,20 +28,23 @@ from mlm_ops.reports.pictures.rows import Tables, table
 from mlm_ops.reports.pictures.series import KEYS
 from mlm_ops.reports.pictures.words import shown, unit, units
 from mlm_ops.results.words import cell, count
+from mlm_ops.structural.invariance_steps import remarks
 from mlm_ops.structural.random_paths import without_random_paths
 
 #: Height over width of a drawing that takes the place of two.
 _TALL = 1.25
 #: Tables with a column of units.
-_OF_UNITS = ("groups", "unit_lines", "random_effects", "diagnostics")
-#: Result tables that have no picture: the heading of each, its section, and the columns that are read.
+_OF_UNITS = ("groups", "unit_lines", "random_effects", "diagnostics", "sem_scores")
+#: Result tables that have no picture: the heading of each, and its section.
 _TABLES = {
     "contrasts": ("Combinations of coefficients", "effects"),
     "sem_parameters": ("Parameters of structural models", "latent"),
     "sem_variables": ("Variables of structural models", "latent"),
+    "sem_invariance": ("Invariance across levels", "latent"),
     "sem_fit": ("Fit of structural models", "latent"),
 }
-_NOT_READ = (*("run_id", "analysis", "syntax", "latex", "markdown", "mathml", "mplus", "mermaid", "notes", "symbol"),)
+#: Columns that are not shown in them: keys of the run, and texts.
+_NOT_READ = ("run_id", "analysis", "syntax", "latex", "markdown", "mathml", "mplus", "mermaid", "notes", "symbol")
 
 
 @dataclass(frozen=True)
@@ -210,9 +213,18 @@ def _grids(tables: Tables, section: str) -> Iterator[tuple[str, Grid, list[str]]
         frame = table(tables, name)
         if where == section and not frame.is_empty():
             frame = without_random_paths(frame) if name == "sem_parameters" else frame
-            yield title, grid(frame.drop(_NOT_READ, strict=False)), []
+            yield title, grid(frame.drop(_NOT_READ, strict=False)), _below(tables, name)
     if section == "centered":
         yield from centered(tables)
+
+
+def _below(tables: Tables, name: str) -> list[str]:
+    """What is said below a table without a picture."""
+    if name == "sem_invariance":
+        return [f"{text[0].upper()}{text[1:]}." for text in remarks(table(tables, name)["invariance"].to_list())]
+    if name == "sem_variables" and not table(tables, "sem_scores").is_empty():
+        return ["What the latent variables of level 2 are in each cluster stands in the table sem_scores."]
+    return []
 
 
 def _finder(tables: Tables, cards: Sequence[Card]) -> dict[str, Any] | None:
