@@ -16,7 +16,7 @@ from mlm_ops.analyses.run import AnalysisResult, fit_analysis, fit_collected
 from mlm_ops.analyses.store.history import run_facts
 from mlm_ops.analyses.store.layout import check_store
 from mlm_ops.analyses.store.runs import Run, check_published, publish, write_empty, write_runs
-from mlm_ops.errors import DataError, MlmError, NoRowsError
+from mlm_ops.errors import UNFORESEEN, DataError, MlmError, NoRowsError
 from mlm_ops.language.spelling import list_names
 from mlm_ops.logs import LOGGER, Event, about, tell
 from mlm_ops.moments.collect import By, collect
@@ -205,8 +205,7 @@ class _Fits:
             self.batch.add_empty(analysis)
         except MlmError as error:
             self.outcomes.failed[key] = str(error)
-        except (ArithmeticError, ValueError) as error:
-            # unforeseen numbers are one partition's fault; numpy's LinAlgError is a ValueError
+        except UNFORESEEN as error:
             _LOG.exception("partition %s", key)
             self.outcomes.failed[key] = f"{analysis.analysis}: {type(error).__name__}: {error}"
         else:

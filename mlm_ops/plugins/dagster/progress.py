@@ -100,15 +100,8 @@ class Progress:
         for key, name in self.analyses.items():
             if not self.is_brief or key not in self.published:
                 self.report(f"analysis {name}: {'published' if key in self.published else 'not published'}")
-        distinct = list({str(failure): failure for failure in self.failures}.values())
-        # the other failures may come from it, and `recover` looks for this one
-        damage = [failure for failure in distinct if isinstance(failure, errors.DamagedError)]
-        if damage:
-            raise damage[0]
-        if len(distinct) == 1:
-            raise distinct[0]
-        if distinct:
-            raise errors.MlmError("\n".join(map(str, distinct)))
+        if self.failures:
+            raise errors.joined(self.failures)
 
     def _when(self) -> str:
         return f"after {self.last}" if self.last is not None else "before the first asset"
