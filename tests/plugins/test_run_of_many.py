@@ -52,6 +52,16 @@ def test_an_analysis_alone_is_run_with_its_data() -> None:
     ]
 
 
+def test_an_analysis_whose_prefix_is_the_name_of_another_is_not_run_with_it() -> None:
+    other = build_analysis_assets(parse_analysis(TEXT.format(name="z")), key_prefix="a", report=True)
+    job = dg.Definitions.merge(definitions("a"), other).resolve_implicit_global_asset_job_def()
+    analyses = runs._analyses(job)
+    assert analyses == {"a/results": "a", "a/z/results": "z"}
+    keys = {name: {key.to_user_string() for key in runs._keys_of(job, analyses, name)} for name in ("a", "z")}
+    parts = ("centered", "models/m", "models/n", "moments", "report", "results")
+    assert keys == {"a": {f"a/{part}" for part in parts}, "z": {f"a/z/{part}" for part in parts}}
+
+
 def test_an_unknown_analysis_is_one_sentence() -> None:
     job = definitions("a", "ab").resolve_implicit_global_asset_job_def()
     sentence = r"^There is no analysis abc in this project\. Did you mean 'ab'\? There are a, ab\.$"
