@@ -7,7 +7,7 @@ import dagster as dg
 import pytest
 
 from mlm_ops.analyses.file.analysis import parse_analysis
-from mlm_ops.errors import ProjectError
+from mlm_ops.errors import DamagedError, DataError, MlmError, ProjectError, StoreError, joined
 from mlm_ops.plugins.dagster import OpenWarehouse, Warehouse, build_analysis_assets
 from mlm_ops.plugins.dagster import run as runs
 from mlm_ops.plugins.dagster.event_log import open_event_log
@@ -42,6 +42,14 @@ def test_of_many_analyses_each_gets_a_line() -> None:
 def test_of_few_analyses_each_asset_gets_a_line() -> None:
     progress = Progress(print, None, {"a/results": "a"})
     assert progress._line(dg.AssetKey(["a", "models", "m"]), "a summary") == "a/models/m: a summary"
+
+
+def test_several_failures_are_one_error() -> None:
+    same, other, damage = DataError("No rows."), StoreError("It is locked."), DamagedError("It is damaged.")
+    assert repr(joined([same, DataError("No rows.")])) == repr(same)
+    assert (type(joined([same, other])), str(joined([same, other]))) == (MlmError, "No rows.\nIt is locked.")
+    # the project sets the file aside, which it would not at an error of another class
+    assert joined([same, other, damage]) is damage
 
 
 def test_an_analysis_alone_is_run_with_its_data() -> None:

@@ -306,16 +306,16 @@ def partition_fits(plan: Plan, partitions_def: dg.PartitionsDefinition[str], col
         n_fitted = len(windows) - len(outcomes.empty) - len(outcomes.withheld)
         checks = plan.with_severities(_checks(outcomes, n_fitted))
         metadata = _metadata(outcomes, len(windows), warehouse)
-        own = outcomes.metadata if len(outcomes.metadata) <= MOST_DESCRIBED else {}
+        by_partition = outcomes.metadata if len(outcomes.metadata) <= MOST_DESCRIBED else {}
         if len(outcomes.written) < n_fitted:
             # the step fails, so that Dagster would record none of its partitions as materialized
             for name in (*outcomes.written, *outcomes.empty, *outcomes.withheld):
-                described = metadata | own.get(name, {})
+                described = metadata | by_partition.get(name, {})
                 context.log_event(dg.AssetMaterialization(key, partition=name, metadata=described))
             for check in checks:
                 context.log_event(_evaluation(key, check, check.check_name in blocking))
             raise DataError(_failure(plan.analysis, outcomes, list(windows)))
-        for name, described in own.items():
+        for name, described in by_partition.items():
             context.add_asset_metadata(described, key, name)
         return Result(metadata=metadata, check_results=checks)
 
