@@ -5,9 +5,13 @@ A singular or unconverged fit is a result with flags, never an error.
 """
 
 import logging
+from collections.abc import Sequence
 
 #: The most characters of a message; the middle of a longer one, which repeats some long input, is left out.
 LONGEST_MESSAGE = 10_000
+#: Python's errors of numbers that nobody foresaw, which are the fault of one model or partition among others; numpy's
+#: LinAlgError is a ValueError.
+UNFORESEEN = (ArithmeticError, ValueError)
 
 
 class MlmError(Exception):
@@ -95,3 +99,15 @@ class DamagedError(StoreError):
 
 class ProjectError(MlmError):
     """The current folder is not in a project, or the project cannot be loaded."""
+
+
+def joined(failures: Sequence[MlmError]) -> MlmError:
+    """Make one error of several: the only one where all say the same, or one with a line for each.
+
+    The damage of a file is returned alone: the others may come from it, and a damaged database is set aside.
+    """
+    distinct = list({str(failure): failure for failure in failures}.values())
+    damage = [failure for failure in distinct if isinstance(failure, DamagedError)]
+    if damage or len(distinct) == 1:
+        return (damage or distinct)[0]
+    return MlmError("\n".join(map(str, distinct)))

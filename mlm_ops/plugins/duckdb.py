@@ -23,6 +23,7 @@ from mlm_ops.analyses.store.tables import SQL_TYPES
 from mlm_ops.errors import DataError, MlmError, StoreError
 from mlm_ops.language import options
 from mlm_ops.language.request import compile_request
+from mlm_ops.language.spelling import list_names
 from mlm_ops.moments.from_macros import gather
 from mlm_ops.moments.record import Moments
 from mlm_ops.moments.single_statement import Answer, SingleStatement, read_answer
@@ -84,7 +85,7 @@ def register(
     Raises
     ------
     StoreError
-        With `all_cursors`, the database is read-only.
+        With `all_cursors`, the database is read-only, or has a macro of one of these names that is not ours.
 
     Examples
     --------
@@ -95,17 +96,19 @@ def register(
     >>> connection.sql("select term, estimate from mlm('y ~ 1 + (1 | g)', 't')").fetchall()
     [('(Intercept)', 4.5)]
     """
+    if all_cursors:
+        _check_no_other(connection)
     functions = {name for (name,) in connection.execute("select function_name from duckdb_functions()").fetchall()}
     if _TO_SQL not in functions:
         connection.create_function(_TO_SQL, _to_sql, None, "VARCHAR", null_handling=FunctionNullHandling.SPECIAL)
     for macro, table in FUNCTIONS.items():
-        told = on_note if macro == "mlm" else None
+        to_note = on_note if macro == "mlm" else None
         # of two registrations with functions of their own for notes each keeps its own
-        function = f"mlm_fit_{table}{'' if told is None else f'_{id(told)}'}"
+        function = f"mlm_fit_{table}{'' if to_note is None else f'_{id(to_note)}'}"
         if function not in functions:
             connection.create_function(
                 function,
-                _fit_function(table, told),
+                _fit_function(table, to_note),
                 None,
                 _struct_type(table),
                 type=PythonUDFType.ARROW,
@@ -120,6 +123,27 @@ def register(
                 f"The functions of mlm cannot be written to the database for all cursors: {first_line(error)} Leave "
                 "out all_cursors, and register each cursor; or open the database for writing."
             ) from error
+
+
+def _check_no_other(connection: duckdb.DuckDBPyConnection) -> None:
+    """Refuse to replace macros of the user's that are called as ours are; ours ask `_TO_SQL`.
+
+    Raises
+    ------
+    StoreError
+        There is one.
+    """
+    rows = connection.execute(
+        "select distinct function_name from duckdb_functions() where function_name in (select unnest(?)) and"
+        " database_name = current_database() and schema_name = current_schema() and not"
+        " coalesce(contains(macro_definition, ?), false) order by all",
+        [list(FUNCTIONS), _TO_SQL],
+    ).fetchall()
+    if rows:
+        raise StoreError(
+            f"The database has a macro {list_names([name for (name,) in rows])} that mlm-ops did not make, and "
+            "all_cursors would replace it. Rename it, or leave out all_cursors and register each cursor."
+        )
 
 
 def _macro(name: str, function: str, empty: bool, kind: str) -> str:

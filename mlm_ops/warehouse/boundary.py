@@ -53,9 +53,9 @@ def checked(**options: Option) -> Callable[[Callable[Parameters, Result]], Calla
 
 
 def _unknown_argument(function: str, name: str, names: tuple[str, ...]) -> ArgumentError:
-    takes = [known for known in names if known != "self"]
-    hint = argument_here(name) or did_you_mean(name, takes)
-    return ArgumentError(f"{function}() has no argument {name!r}.{hint} It takes {', '.join(takes) or 'none'}.")
+    parameters = [each for each in names if each != "self"]
+    hint = argument_here(name) or did_you_mean(name, parameters)
+    return ArgumentError(f"{function}() has no argument {name!r}.{hint} It takes {', '.join(parameters) or 'none'}.")
 
 
 def refuse_foreign(error: BaseException) -> None:

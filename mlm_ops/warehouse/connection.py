@@ -23,6 +23,8 @@ Result = TypeVar("Result")
 
 #: What the address of a database that is no file begins with, such as ``postgres:``; one letter is a drive.
 ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9_]+:")
+#: Keys, with their ``=``, and values of an address.
+_PIECES = re.compile(r"([^\s=:/@?&;,'\"]+)(\s*=)?")
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 
 
@@ -84,10 +86,29 @@ def attach(connection: Connection, name: str, source: str) -> None:
     try:
         connection.execute(f"attach if not exists {literal(source)} as {identifier(name)} (read_only)")
     except duckdb.Error as error:
-        reason = first_line(error).rstrip(".").removeprefix("IO Error: ")
-        if ADDRESS.match(source):
-            reason = f"{reason.replace(source, '…')}. Check its address, and that DuckDB has the extension for it"
-        raise error_class(error)(f"The database {name} cannot be attached: {reason}.") from error
+        kind, reason = error_class(error), first_line(error)
+        if not ADDRESS.match(source):
+            raise kind(f"The database {name} cannot be attached: {_bare(reason)}.") from error
+    else:
+        return
+    # without DuckDB's error behind it: what keeps errors, as Dagster does, would keep the password
+    raise kind(
+        f"The database {name} cannot be attached: {_bare(_without_address(reason, source))}. Check its address, and "
+        "that DuckDB has the extension for it."
+    )
+
+
+def _bare(reason: str) -> str:
+    return reason.rstrip(".").removeprefix("IO Error: ")
+
+
+def _without_address(message: str, address: str) -> str:
+    """Put … for what a message repeats of an address: the whole, what stands behind the kind, or values in it."""
+    values = [value for value, is_key in _PIECES.findall(address.partition(":")[2]) if not is_key]
+    secrets = [address, address.partition(":")[2], *sorted(values, key=len, reverse=True)]
+    for secret in filter(None, secrets):
+        message = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", "…", message)
+    return message
 
 
 @contextmanager

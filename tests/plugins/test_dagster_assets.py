@@ -6,6 +6,7 @@ from typing import Any
 
 import dagster as dg
 import duckdb
+import numpy as np
 import polars as pl
 import pytest
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
@@ -296,6 +297,8 @@ def test_the_page_of_a_model_that_is_not_published(materialize: Materialize, pup
     assert str(metadata["summary"].value).startswith("min_publish_n: the results of this model are not published")
     moments = result.asset_materializations_for_node("small__moments")[0].metadata
     assert "smallest_group" not in moments
+    # with a random intercept the eigenvalue is the variance itself
+    assert dict(verdicts(result)["small/models/slope", "not_singular"].metadata) == {}
 
 
 def published_steps(result: dg.ExecuteInProcessResult) -> list[str]:
@@ -334,14 +337,27 @@ def test_models_of_steps_of_their_own_publish_the_same(
     assert_frame_equal(*tables)
 
 
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (DataError("anova is refused."), "anova is refused."),
+        (np.linalg.LinAlgError("odd"), "small/models/anova: The numbers cannot be worked with (LinAlgError: odd)."),
+        (ValueError("odd"), "small/models/anova: ValueError: odd. The log shows where."),
+    ],
+)
 def test_a_model_that_cannot_be_fitted_does_not_stop_the_others(
-    pupils: Pupils, small: Analysis, materialize: Materialize, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+    pupils: Pupils,
+    materialize: Materialize,
+    warehouse: Warehouse,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    sentence: str,
 ) -> None:
     """The other one is fitted and staged, with its checks; each fault is named, and nothing is published."""
 
     def refuse(analysis: Analysis, name: str, *args: Any) -> Fit:
         if name == "anova":
-            raise DataError("anova is refused.")
+            raise error
         return fit_analysis_model(analysis, name, *args)
 
     monkeypatch.setattr(fits, "fit_analysis_model", refuse)
@@ -349,8 +365,37 @@ def test_a_model_that_cannot_be_fitted_does_not_stop_the_others(
     assert not result.success
     assert verdicts(result)["small/models/slope", "converged"].passed
     failure = next(event for event in result.all_events if event.is_step_failure)
-    assert "anova is refused." in str(failure.step_failure_data.error)
+    assert sentence in str(failure.step_failure_data.error)
     assert not warehouse.results.exists()
     with warehouse.connection() as connection:
         staged = connection.execute("select model from mlm_staging.checksums where staged_by = 'models'").fetchall()
     assert staged == [("slope",)]
+
+
+def test_rows_that_cannot_be_staged_are_not_told_as_made(
+    pupils: Pupils, materialize: Materialize, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: Any, **options: Any) -> None:
+        raise StoreError("There is no room.")
+
+    monkeypatch.setattr(fits, "stage", refuse)
+    result = materialize(pupils(25))
+    failure = next(event for event in result.all_events if event.is_step_failure)
+    assert "There is no room." in str(failure.step_failure_data.error)
+    assert not result.asset_materializations_for_node("small__fits")
+
+
+def test_a_check_alone_is_evaluated_and_nothing_else_changes(
+    pupils: Pupils, small: Analysis, materialize: Materialize, warehouse: Warehouse
+) -> None:
+    assert materialize(pupils(25)).success
+    with warehouse.connection() as connection:
+        connection.execute("update mlm_staging.checksums set checksum = 'before'")
+    key = dg.AssetCheckKey(dg.AssetKey(["small", "models", "slope"]), "converged")
+    job = dg.define_asset_job("check", selection=dg.AssetSelection.checks(key), executor_def=dg.in_process_executor)
+    here = dg.Definitions(jobs=[job], resources={"warehouse": warehouse})
+    result = dg.Definitions.merge(here, build_analysis_assets(small)).resolve_job_def("check").execute_in_process()
+    assert [(e.asset_check_key, e.passed) for e in result.get_asset_check_evaluations()] == [(key, True)]
+    assert not result.get_asset_materialization_events()
+    with warehouse.connection() as connection:
+        assert connection.execute("select distinct checksum from mlm_staging.checksums").fetchall() == [("before",)]

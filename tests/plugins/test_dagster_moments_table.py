@@ -65,6 +65,14 @@ def test_the_analysis_comes_after_it(tmp_path: Path, pupils: Callable[[int], pl.
     assert stored["estimate"].to_list() == pytest.approx(expected["estimate"].to_list(), rel=1e-8)
 
 
+def test_the_warehouse_may_have_another_key(tmp_path: Path, pupils: Callable[[int], pl.DataFrame]) -> None:
+    table = moments_of(pupils(3))
+    asset = build_moments_table("brought", lambda: table, "school", resource="survey")
+    assert dg.materialize([asset], resources={"survey": Warehouse(directory=str(tmp_path))}).success
+    with duckdb.connect(tmp_path / "warehouse.duckdb", read_only=True) as connection:
+        assert connection.execute("select count(*) from brought").fetchall() == [(3,)]
+
+
 def test_the_version_is_that_of_the_moments(tmp_path: Path, pupils: Callable[[int], pl.DataFrame]) -> None:
     """So that an analysis after moments that are as they were is not out of date."""
     tables = [moments_of(pupils(30)), moments_of(pupils(30)).reverse(), moments_of(pupils(31))]

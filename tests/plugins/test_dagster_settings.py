@@ -18,6 +18,7 @@ from mlm_ops.plugins.dagster import Warehouse, build_analysis_assets, build_new_
 from mlm_ops.plugins.dagster.run import _warehouses
 from mlm_ops.plugins.dagster.warehouse import as_warehouse, database_file
 from mlm_ops.results.fitting import fit
+from mlm_ops.warehouse.connection import attach
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 Pupils = Callable[[int], pl.DataFrame]
@@ -170,7 +171,7 @@ def test_tables_of_an_attached_database_are_read(pupils: Pupils, tmp_path: Path)
     other = table(tmp_path / "shop.db", pupils(25))
     before = other.read_bytes()
     analysis = parse_analysis(
-        "{analysis: small, data: shop.main.pupils, levels: school, models: {slope: y ~ within(x) + (1 | school)}}"
+        "{analysis: small, data: Shop.main.pupils, levels: school, models: {slope: y ~ within(x) + (1 | school)}}"
     )
     warehouse = Warehouse(directory=str(tmp_path), attach={"shop": str(other)})
     assert run(analysis, {"warehouse": warehouse}).success
@@ -203,6 +204,31 @@ def test_a_database_that_cannot_be_attached_is_named(
     assert str(caught.value).startswith("The database shop cannot be attached: ")
     assert str(caught.value).endswith(sentence)
     assert "secret" not in str(caught.value)
+    if source.startswith("shopdb"):
+        # Dagster keeps what stands behind an error too
+        assert (caught.value.__cause__, caught.value.__context__) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("address", "repeated", "shown"),
+    [
+        ("postgres:dbname=shop password=s3cret host=db", "dbname=shop password=s3cret host=db", "…"),
+        ("postgres:dbname=shop  password=s3cret", "dbname=shop password=s3cret", "dbname=… password=…"),
+        ("postgres://me:s3cret@db:5432/shop", 'user "me", "//me:s3cret@db:5432/shop"', 'user "…", "…"'),
+        ("md:shop?motherduck_token=s3cret", "token s3cret of shop", "token … of …"),
+    ],
+)
+def test_no_message_repeats_a_password(address: str, repeated: str, shown: str) -> None:
+    class Refusing:
+        def execute(self, _: str) -> None:
+            raise duckdb.IOException(f"IO Error: Unable to connect at {repeated}: password authentication failed")
+
+    with pytest.raises(StoreError) as caught:
+        attach(Refusing(), "shop", address)  # type: ignore[arg-type]
+    assert str(caught.value) == (
+        f"The database shop cannot be attached: Unable to connect at {shown}: password authentication failed. Check "
+        "its address, and that DuckDB has the extension for it."
+    )
 
 
 def test_a_mistyped_path_is_an_empty_database(small: Analysis, tmp_path: Path) -> None:

@@ -278,6 +278,20 @@ def test_hosts_with_cursors_of_their_own(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("kind", ["as table select x", "as x"])
+def test_a_macro_of_the_user_is_not_replaced(connection: duckdb.DuckDBPyConnection, kind: str) -> None:
+    connection.execute(f"create macro mlm_equations(x) {kind}")
+    with pytest.raises(StoreError) as caught:
+        register(connection, all_cursors=True)
+    assert str(caught.value) == (
+        "The database has a macro mlm_equations that mlm-ops did not make, and all_cursors would replace it. Rename it,"
+        " or leave out all_cursors and register each cursor."
+    )
+    # one that ends with the connection only stands before it
+    register(connection)
+    assert len(connection.sql(f"from mlm_equations('{SIMPLE}', 'students')").fetchall()) == 1
+
+
 @pytest.mark.parametrize("relation", ["data/pupils.csv", "'data/pupils.csv'"])
 def test_a_path_is_told_how_to_be_written(connection: duckdb.DuckDBPyConnection, relation: str) -> None:
     sentence = r"Got the path data/pupils\.csv; write it as a SELECT: from 'data/pupils\.csv'\."

@@ -7,7 +7,7 @@ import dagster as dg
 import pytest
 
 from mlm_ops.analyses.file.analysis import parse_analysis
-from mlm_ops.errors import ProjectError
+from mlm_ops.errors import DamagedError, DataError, MlmError, ProjectError, StoreError, joined
 from mlm_ops.plugins.dagster import OpenWarehouse, Warehouse, build_analysis_assets
 from mlm_ops.plugins.dagster import run as runs
 from mlm_ops.plugins.dagster.event_log import open_event_log
@@ -44,12 +44,30 @@ def test_of_few_analyses_each_asset_gets_a_line() -> None:
     assert progress._line(dg.AssetKey(["a", "models", "m"]), "a summary") == "a/models/m: a summary"
 
 
+def test_several_failures_are_one_error() -> None:
+    same, other, damage = DataError("No rows."), StoreError("It is locked."), DamagedError("It is damaged.")
+    assert repr(joined([same, DataError("No rows.")])) == repr(same)
+    assert (type(joined([same, other])), str(joined([same, other]))) == (MlmError, "No rows.\nIt is locked.")
+    # the project sets the file aside, which it would not at an error of another class
+    assert joined([same, other, damage]) is damage
+
+
 def test_an_analysis_alone_is_run_with_its_data() -> None:
     job = definitions("a", "ab").resolve_implicit_global_asset_job_def()
     keys = runs._keys_of(job, runs._analyses(job), "a")
     assert [key.to_user_string() for key in keys] == [
         *("a/centered", "a/models/m", "a/models/n", "a/moments", "a/report", "a/results")
     ]
+
+
+def test_an_analysis_whose_prefix_is_the_name_of_another_is_not_run_with_it() -> None:
+    other = build_analysis_assets(parse_analysis(TEXT.format(name="z")), key_prefix="a", report=True)
+    job = dg.Definitions.merge(definitions("a"), other).resolve_implicit_global_asset_job_def()
+    analyses = runs._analyses(job)
+    assert analyses == {"a/results": "a", "a/z/results": "z"}
+    keys = {name: {key.to_user_string() for key in runs._keys_of(job, analyses, name)} for name in ("a", "z")}
+    parts = ("centered", "models/m", "models/n", "moments", "report", "results")
+    assert keys == {"a": {f"a/{part}" for part in parts}, "z": {f"a/z/{part}" for part in parts}}
 
 
 def test_an_unknown_analysis_is_one_sentence() -> None:

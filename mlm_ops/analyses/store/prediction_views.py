@@ -96,7 +96,9 @@ def _attached(connection: Connection, relation: str) -> str | None:
     rows = connection.execute(
         "select database_name from duckdb_databases() where not internal and database_name <> current_database()"
     ).fetchall()
-    return next((name for (name,) in rows if re.search(rf'(?<!\w)"?{re.escape(name)}"?\s*\.', relation)), None)
+    return next(
+        (name for (name,) in rows if re.search(rf'(?<!\w)"?{re.escape(name)}"?\s*\.', relation, re.IGNORECASE)), None
+    )
 
 
 def _view(connection: Connection, analysis: Analysis, model: str, fit: Fit) -> PredictionView:

@@ -113,8 +113,14 @@ def converged(model: str, fit: Fit) -> dg.AssetCheckResult:
     )
 
 
-def not_singular(model: str, fit: Fit) -> dg.AssetCheckResult:
-    """Warn when a covariance matrix of random effects lost a dimension."""
+def not_singular(model: str, fit: Fit, statistics: Mapping[str, Any]) -> dg.AssetCheckResult:
+    """Warn when a covariance matrix of random effects lost a dimension.
+
+    Parameters
+    ----------
+    statistics
+        The model's row of table ``fit_statistics`` as it is published: that of a model of too few rows has no numbers.
+    """
     return dg.AssetCheckResult(
         check_name="not_singular",
         passed=not fit.singular,
@@ -123,13 +129,12 @@ def not_singular(model: str, fit: Fit) -> dg.AssetCheckResult:
         "Its likelihood holds; read its variance components and their tests with care."
         if fit.singular
         else f"The random effects of model {model} have a covariance matrix of full rank.",
-        metadata=_rank(fit),
+        metadata=_rank(statistics),
     )
 
 
-def _rank(fit: Fit) -> Metadata:
+def _rank(statistics: Mapping[str, Any]) -> Metadata:
     """The rank of the covariance matrices of random effects, and their smallest eigenvalue."""
-    statistics = fit.fit_statistics.row(0, named=True)
     eigenvalues = [value for values in json.loads(statistics["t_eigenvalues"] or "{}").values() for value in values]
     return numbers({"t_rank": statistics["t_rank"], "smallest_eigenvalue": min(eigenvalues, default=None)})
 

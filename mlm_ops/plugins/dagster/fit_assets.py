@@ -5,6 +5,7 @@ processes of their own and retry alone.
 """
 
 # Without `from __future__ import annotations`: Dagster looks at the annotations themselves.
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -12,9 +13,9 @@ import dagster as dg
 
 from mlm_ops.analyses.run import moments_table
 from mlm_ops.analyses.store.prediction_views import check_view_names
-from mlm_ops.errors import MlmError
+from mlm_ops.errors import UNFORESEEN, DataError, MlmError, ProjectError, joined
 from mlm_ops.language.model import group_name
-from mlm_ops.logs import about
+from mlm_ops.logs import LOGGER, about
 from mlm_ops.moments.record import Moments
 from mlm_ops.moments.storage import load_moments
 from mlm_ops.plugins.dagster.fits import (
@@ -30,7 +31,9 @@ from mlm_ops.plugins.dagster.plan import Plan
 from mlm_ops.plugins.dagster.warehouse import warehouse_of
 from mlm_ops.results.words import code_block, code_span
 from mlm_ops.warehouse.connection import Connection
+from mlm_ops.warehouse.faults import sentence_of
 
+_LOG = logging.getLogger(LOGGER)
 #: What the rows of a model and of a structural equation model wait for.
 _WAITS = "its rows wait in the warehouse until they are published"
 
@@ -77,35 +80,61 @@ def _step(plan: Plan, name: str, assets: Sequence[FitAsset], place: int = 0) -> 
         can_subset=len(assets) > 1,
         **plan.step(place),
     )
-    def fits(context: dg.AssetExecutionContext) -> Iterator[Result]:
+    def fits(context: dg.AssetExecutionContext) -> Iterator[Result | dg.AssetCheckResult]:
         warehouse = warehouse_of(context, plan.steps.resource)
-        selected = [asset for asset in assets if asset.spec.key in context.selected_asset_keys]
+        results: list[Result | dg.AssetCheckResult] = []
         failures: list[MlmError] = []
         with about(analysis=plan.analysis.analysis), warehouse.connection() as connection:
             check_view_names(connection, plan.analysis)
             moments = load_moments(connection, moments_table(plan.analysis))
             staging = ResultsToStage(connection, plan.analysis, moments.checksum)
-            for asset in selected:
+            for asset in assets:
+                key = asset.spec.key
+                is_selected = key in context.selected_asset_keys
+                if not is_selected and key not in {check.asset_key for check in context.selected_asset_check_keys}:
+                    continue
                 try:
-                    with about(model=asset.model):
-                        result = asset.make(connection, moments)
-                    staging.add(result)
+                    result = _make(asset, connection, moments)
+                    if is_selected:
+                        staging.add(result)
                 except MlmError as error:
                     # the others are fitted all the same
                     failures.append(error)
                     continue
                 # Dagster asks of which asset of the step a check is
-                verdicts = [verdict._replace(asset_key=asset.spec.key) for verdict in result.checks]
-                yield Result(
-                    asset_key=asset.spec.key,
-                    metadata=result.metadata,
-                    check_results=plan.with_severities(verdicts),
-                )
+                verdicts = plan.with_severities([each._replace(asset_key=key) for each in result.checks])
+                if is_selected:
+                    results.append(Result(asset_key=key, metadata=result.metadata, check_results=verdicts))
+                else:
+                    # of a check without its asset nothing but the verdict is new
+                    selected = context.selected_asset_check_keys
+                    results += [each for each in verdicts if dg.AssetCheckKey(key, str(each.check_name)) in selected]
             staging.write()
+        # not before the rows are there: Dagster would take for done what the results then lack
+        yield from results
         if failures:
-            raise failures[0] if len(failures) == 1 else MlmError("\n".join(dict.fromkeys(map(str, failures))))
+            raise joined(failures)
 
     return fits
+
+
+def _make(asset: FitAsset, connection: Connection, moments: Moments) -> FitResult:
+    """Fit one asset.
+
+    Raises
+    ------
+    MlmError
+        It cannot be fitted; also for an error of its numbers that nobody foresaw.
+    """
+    try:
+        with about(model=asset.model):
+            return asset.make(connection, moments)
+    except UNFORESEEN as error:
+        name = asset.spec.key.to_user_string()
+        _LOG.exception("%s", name)
+        if (sentence := sentence_of(error)) is not None:
+            raise DataError(f"{name}: {sentence}") from error
+        raise ProjectError(f"{name}: {type(error).__name__}: {error}. The log shows where.") from error
 
 
 def _model(plan: Plan, name: str) -> FitAsset:

@@ -102,7 +102,8 @@ def fit_one_model(connection: Connection, analysis: Analysis, name: str, moments
     metadata = model_metadata(analysis.models[name].formula, fit, tables)
     if name == report_model(analysis):
         metadata = pictures_metadata(analysis, tables, moments) | metadata
-    verdicts = [checks.converged(name, fit), checks.not_singular(name, fit)]
+    statistics = tables["fit_statistics"].row(0, named=True)
+    verdicts = [checks.converged(name, fit), checks.not_singular(name, fit, statistics)]
     if name in analysis.diagnostics:
         flagged = tables["diagnostics"].filter("flagged")
         metadata["diagnostics"] = _flagged_metadata(flagged)

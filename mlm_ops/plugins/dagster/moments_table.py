@@ -14,14 +14,14 @@ from mlm_ops.moments.from_macros import read_moments
 from mlm_ops.moments.storage import transaction
 from mlm_ops.plugins.dagster.metadata import SCHEMA, TABLE, Result, numbers, relation_schema
 from mlm_ops.plugins.dagster.plan import asset_key
-from mlm_ops.plugins.dagster.warehouse import Warehouse
+from mlm_ops.plugins.dagster.warehouse import warehouse_of
 from mlm_ops.warehouse.arrow import scannable
 from mlm_ops.warehouse.boundary import checked
 from mlm_ops.warehouse.ownership import Claim, replace_table, with_schema
 from mlm_ops.warehouse.relation import quoted_table, table_parts
 from mlm_ops.warehouse.source import open_source, read_rows
 
-_FRAME = "mlm_brought"
+_FRAME = "mlm_moments_to_write"
 
 
 @checked(
@@ -30,6 +30,7 @@ _FRAME = "mlm_brought"
     group=options.GROUP,
     upstream=Option("upstream", "the key of an asset: text, parts of text, or an AssetKey", asset_key).or_none(),
     group_name=text("group_name", "the name of a group").or_none(),
+    resource=text("resource", "the key of a resource"),
 )
 def build_moments_table(
     table: str,
@@ -38,13 +39,14 @@ def build_moments_table(
     *,
     upstream: dg.AssetKey | Sequence[str] | str | None = None,
     group_name: str | None = None,
+    resource: str = "warehouse",
 ) -> dg.AssetsDefinition:
     """Make an asset that reads a table of moments elsewhere and writes it into the project's database.
 
     The table is one of ``mlm.group_moments`` or ``merge_group_moments``. It is read as a fit would read it before
     anything is written, in one transaction. The asset's key is the last part of the table's name, which an analysis
-    with ``data: <table>`` and ``form: moments`` takes for its upstream. The code location supplies a resource
-    ``warehouse``.
+    with ``data: <table>`` and ``form: moments`` takes for its upstream. The code location supplies the warehouse as a
+    resource.
 
     Parameters
     ----------
@@ -59,13 +61,16 @@ def build_moments_table(
         Key of the asset that makes the moments: a dbt model of the other warehouse.
     group_name
         Group of the asset in the UI.
+    resource
+        Key of the resource that is the warehouse, as `build_analysis_assets` takes it.
 
     Raises
     ------
     AnalysisError
         A name that Dagster cannot take.
     DataError
-        The name is not that of a table. At a materialisation: what was read are no moments.
+        The name is not that of a table, or Dagster refuses that of the group. At a materialisation: what was read are
+        no moments.
     StoreError
         At a materialisation: there is a table of this name that the asset did not make.
     """
@@ -83,8 +88,10 @@ def build_moments_table(
         kinds={"duckdb"},
         description=f"Moments of another warehouse, one row per {_words(group)}: sizes, means and sums of products.",
         metadata={TABLE: table},
+        required_resource_keys={resource},
     )
-    def moments_table(warehouse: Warehouse) -> Result:
+    def moments_table(context: dg.AssetExecutionContext) -> Result:
+        warehouse = warehouse_of(context, resource)
         rows = read_rows(read())
         moments = read_moments(rows, group)
         with warehouse.connection() as connection:

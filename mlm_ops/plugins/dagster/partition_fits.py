@@ -16,7 +16,7 @@ from mlm_ops.analyses.run import AnalysisResult, fit_analysis, fit_collected
 from mlm_ops.analyses.store.history import run_facts
 from mlm_ops.analyses.store.layout import check_store
 from mlm_ops.analyses.store.runs import Run, check_published, publish, write_empty, write_runs
-from mlm_ops.errors import DataError, MlmError, NoRowsError
+from mlm_ops.errors import UNFORESEEN, DataError, MlmError, NoRowsError
 from mlm_ops.language.spelling import list_names
 from mlm_ops.logs import LOGGER, Event, about, tell
 from mlm_ops.moments.collect import By, collect
@@ -205,8 +205,7 @@ class _Fits:
             self.batch.add_empty(analysis)
         except MlmError as error:
             self.outcomes.failed[key] = str(error)
-        except (ArithmeticError, ValueError) as error:
-            # unforeseen numbers are one partition's fault; numpy's LinAlgError is a ValueError
+        except UNFORESEEN as error:
             _LOG.exception("partition %s", key)
             self.outcomes.failed[key] = f"{analysis.analysis}: {type(error).__name__}: {error}"
         else:
@@ -307,16 +306,16 @@ def partition_fits(plan: Plan, partitions_def: dg.PartitionsDefinition[str], col
         n_fitted = len(windows) - len(outcomes.empty) - len(outcomes.withheld)
         checks = plan.with_severities(_checks(outcomes, n_fitted))
         metadata = _metadata(outcomes, len(windows), warehouse)
-        own = outcomes.metadata if len(outcomes.metadata) <= MOST_DESCRIBED else {}
+        by_partition = outcomes.metadata if len(outcomes.metadata) <= MOST_DESCRIBED else {}
         if len(outcomes.written) < n_fitted:
             # the step fails, so that Dagster would record none of its partitions as materialized
             for name in (*outcomes.written, *outcomes.empty, *outcomes.withheld):
-                described = metadata | own.get(name, {})
+                described = metadata | by_partition.get(name, {})
                 context.log_event(dg.AssetMaterialization(key, partition=name, metadata=described))
             for check in checks:
                 context.log_event(_evaluation(key, check, check.check_name in blocking))
             raise DataError(_failure(plan.analysis, outcomes, list(windows)))
-        for name, described in own.items():
+        for name, described in by_partition.items():
             context.add_asset_metadata(described, key, name)
         return Result(metadata=metadata, check_results=checks)
 

@@ -100,15 +100,8 @@ class Progress:
         for key, name in self.analyses.items():
             if not self.is_brief or key not in self.published:
                 self.report(f"analysis {name}: {'published' if key in self.published else 'not published'}")
-        distinct = list({str(failure): failure for failure in self.failures}.values())
-        # the other failures may come from it, and `recover` looks for this one
-        damage = [failure for failure in distinct if isinstance(failure, errors.DamagedError)]
-        if damage:
-            raise damage[0]
-        if len(distinct) == 1:
-            raise distinct[0]
-        if distinct:
-            raise errors.MlmError("\n".join(map(str, distinct)))
+        if self.failures:
+            raise errors.joined(self.failures)
 
     def _when(self) -> str:
         return f"after {self.last}" if self.last is not None else "before the first asset"
@@ -136,7 +129,7 @@ class Progress:
     def _line(self, key: dg.AssetKey, summary: str | None) -> str | None:
         """The line of an asset; with many analyses None for those that an analysis makes on its way to the results."""
         name = key.to_user_string()
-        analysis = self._analysis_of(key) if self.is_brief else None
+        analysis = analysis_of(key, self.analyses) if self.is_brief else None
         if analysis is None:
             return f"{name}: {summary}" if summary else name
         counts = self._counts.setdefault(analysis, Counter())
@@ -146,18 +139,10 @@ class Progress:
         counts[key.path[-2 if len(key.path) > 1 and key.path[-2] in COUNTED else -1]] += 1
         return f"{name}: {summary}" if key.path[-1] == "report" else None
 
-    def _analysis_of(self, key: dg.AssetKey) -> str | None:
-        """The analysis that an asset is made by; None for a table that analyses start from."""
-        for results, name in self.analyses.items():
-            place = results.split("/")[:-1]
-            if place and len(key.path) > len(place) and list(key.path[: len(place)]) == place:
-                return name
-        return None
-
     def _checked(self, event: DagsterEvent) -> None:
         evaluation = event.asset_check_evaluation_data
         sentence = evaluation.description or evaluation.check_name
-        analysis = self._analysis_of(evaluation.asset_key) if self.is_brief else None
+        analysis = analysis_of(evaluation.asset_key, self.analyses) if self.is_brief else None
         about = "" if analysis is None else f"{analysis}: "
         if evaluation.passed:
             if evaluation.check_name in TOLD_IF_PASSED:
@@ -181,6 +166,17 @@ class Progress:
             self.failures.append(errors.MlmError(" ".join(failed_checks)))
         if not failed_checks or not any(cause.cls_name == "DagsterAssetCheckFailedError" for cause in causes):
             self.failures.append(_error_of(step, causes))
+
+
+def analysis_of(key: dg.AssetKey, analyses: Mapping[str, str]) -> str | None:
+    """The analysis that an asset is made by; None for a table that analyses start from.
+
+    The keys of its assets begin as that of its results does, and may begin with the name of another analysis too.
+    """
+    names = {results.rpartition("/")[0]: name for results, name in analyses.items() if "/" in results}
+    # the longest first
+    prefixes = ("/".join(key.path[:length]) for length in range(len(key.path) - 1, 0, -1))
+    return next((names[prefix] for prefix in prefixes if prefix in names), analyses.get(key.to_user_string()))
 
 
 def _text(metadata: Mapping[str, object], name: str) -> str | None:

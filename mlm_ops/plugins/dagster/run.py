@@ -26,7 +26,7 @@ from mlm_ops.errors import DamagedError, MlmError, ProjectError, StoreError
 from mlm_ops.language.spelling import did_you_mean, list_names
 from mlm_ops.plugins.dagster.event_log import open_event_log
 from mlm_ops.plugins.dagster.metadata import ANALYSIS
-from mlm_ops.plugins.dagster.progress import Progress
+from mlm_ops.plugins.dagster.progress import Progress, analysis_of
 from mlm_ops.plugins.dagster.warehouse import Warehouse
 from mlm_ops.reports.page.ahead import reports_ahead
 from mlm_ops.warehouse.faults import first_line
@@ -355,10 +355,8 @@ def _keys_of(job: dg.JobDefinition, analyses: dict[str, str], analysis: str) -> 
             f"There are {list_names(names) or 'none'}."
         )
     layer = job.asset_layer
-    results = [key for key in layer.selected_asset_keys if analyses.get(key.to_user_string()) == analysis]
-    folders = [key.path[:-1] for key in results]
-    keys = {key for key in layer.selected_asset_keys if any(key.path[: len(at)] == at for at in folders if at)}
-    remaining = [*keys, *results]
+    keys = {key for key in layer.selected_asset_keys if analysis_of(key, analyses) == analysis}
+    remaining = list(keys)
     while remaining:
         key = remaining.pop()
         keys.add(key)
