@@ -21,8 +21,9 @@ FORMS = {
     "mediation": "A mediation model is 'mediation 1-1-1: x -> m -> y', with a level 1 or 2 for each variable, at least "
     "one of them 1, and more mediators as m1 + m2 or 1-1-1-1: x -> m1 -> m2 -> y; or 'mediation 1-1-1 random: x -> m "
     "-> y'. A moderator follows by, covariates follow |, as in by w | z + between(u).",
-    "cfa": "A factor model is 'cfa: f =~ y1 + y2 + y3', with covariates behind |, as in | z + between(w). Equal "
-    "loadings at both levels are 'cfa metric: …', without residuals between clusters 'cfa scalar: …'.",
+    "cfa": "A factor model is 'cfa: f =~ y1 + y2 + y3', with covariates behind |, as in | z + between(w). This "
+    "is the configural model; with equal loadings at both levels it is 'cfa metric: …', and without residuals between "
+    "clusters 'cfa scalar: …'.",
     "growth": "A growth model is 'growth: y ~ time', with predictors of its intercept and slopes behind by, covariates "
     "behind |, as in by w | z.",
 }

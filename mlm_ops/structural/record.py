@@ -167,7 +167,12 @@ class SemRecord:
             notes.append(
                 f"singular: a variance is zero or a correlation is one, of {', '.join(at_bound)}; these variances and "
                 "their covariances have no standard error"
-                + (f", nor has what rests on them: {', '.join(resting)}" if resting else "")
+                + (
+                    f", nor has what rests on them: {', '.join(resting)}; it has one in a model without the random "
+                    "part that hardly varies"
+                    if resting
+                    else ""
+                )
             )
         elif optimum.singular and not zero:
             notes.append("singular: a variance is zero or a correlation is one")

@@ -292,7 +292,10 @@ def not_varying_sentence(table: ParameterTable, name: str, cluster: str) -> str:
             f"The random slope {slope.name!r} is of {name!r}, which does not vary within clusters of {cluster!r}, so "
             f"that no cluster has a slope of its own. Let {name!r} predict {slope.outcome!r} at level 2 instead."
         )
-    return f"{name!r} stands at level 1, and does not vary within clusters of {cluster!r}. Name it at level 2 only."
+    return (
+        f"{name!r} stands at level 1, and does not vary within clusters of {cluster!r}. Name it at level 2 only; as a "
+        f"covariate of a ready model it is | between({name})."
+    )
 
 
 def _check_variation(

@@ -211,5 +211,9 @@ def test_another_database_is_attached_under_its_name(project: Path, load: Load) 
 
 
 def test_an_unset_variable_of_the_environment_is_named(project: Path, load: Load) -> None:
+    """Also where a part of a text names it, which would lead to another database."""
     change(project, "database: data/shop.duckdb", "database: '{{ env.SHOP_DATABASE }}'")
-    assert any("SHOP_DATABASE" in text for text in error_texts(load))
+    sentence = "The variable SHOP_DATABASE of the environment is not set, which {{ env.SHOP_DATABASE }} names. Set it."
+    assert any(sentence in text for text in error_texts(load))
+    change(project, "'{{ env.SHOP_DATABASE }}'", "data/shop.duckdb\n  attach: {far: 'postgres:{{ env.SHOP_DSN }}'}")
+    assert any("The variable SHOP_DSN of the environment is not set" in text for text in error_texts(load))

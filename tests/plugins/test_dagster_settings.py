@@ -81,7 +81,7 @@ def test_a_step_that_waited_in_vain_is_tried_again(
 def test_keys_have_a_prefix(small: Analysis, pupils: Pupils, tmp_path: Path) -> None:
     table(tmp_path / "warehouse.duckdb", pupils(25))
     warehouse = Warehouse(directory=str(tmp_path))
-    result = run(small, {"warehouse": warehouse}, key_prefix=["marts", "models"])
+    result = run(small, {"warehouse": warehouse}, key_prefix="marts/models")
     assert result.success
     keys = [event.asset_key.path for event in result.get_asset_materialization_events() if event.asset_key]
     assert len(keys) == 6
@@ -231,13 +231,23 @@ def test_no_message_repeats_a_password(address: str, repeated: str, shown: str) 
     )
 
 
-def test_a_mistyped_path_is_an_empty_database(small: Analysis, tmp_path: Path) -> None:
+def test_a_mistyped_path_makes_no_database(small: Analysis, tmp_path: Path) -> None:
     result = run(small, {"warehouse": Warehouse(directory=str(tmp_path), database_file="shpo.duckdb")})
     assert not result.success
     failure = next(event for event in result.all_events if event.is_step_failure)
-    assert f"The database {tmp_path / 'shpo.duckdb'} holds no tables: check its path." in str(
+    assert f"The database {tmp_path / 'shpo.duckdb'} does not exist. Check its path, or materialize what makes" in str(
         failure.step_failure_data.error
     )
+    assert not (tmp_path / "shpo.duckdb").exists()
+
+
+def test_the_database_itself_is_not_attached(tmp_path: Path) -> None:
+    with (
+        pytest.raises(StoreError) as caught,
+        Warehouse(directory=str(tmp_path), database_file="shop.duckdb", attach={"Shop": "other.duckdb"}).connection(),
+    ):
+        pass
+    assert str(caught.value) == "The name Shop is that of the database itself. Attach the other one by another name."
 
 
 def test_each_partition_has_its_own_numbers(pupils: Pupils, tmp_path: Path) -> None:

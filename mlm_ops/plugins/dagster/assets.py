@@ -31,7 +31,7 @@ from mlm_ops.plugins.dagster.metadata import (
 )
 from mlm_ops.plugins.dagster.partition_fits import partition_fits
 from mlm_ops.plugins.dagster.pictures import report_asset
-from mlm_ops.plugins.dagster.plan import Plan, Severity, StepSettings, asset_key, make_plan, require_column
+from mlm_ops.plugins.dagster.plan import Plan, Severity, StepSettings, asset_key, key_parts, make_plan, require_column
 from mlm_ops.plugins.dagster.run import forget_old_logs, run_start
 from mlm_ops.plugins.dagster.warehouse import warehouse_of
 from mlm_ops.warehouse.boundary import checked
@@ -148,7 +148,7 @@ def build_analysis_assets(
 
     try:
         steps = StepSettings(resource, priority, pool, retries, separate=separate_steps)
-        prefix = [key_prefix] if isinstance(key_prefix, str) else key_prefix
+        prefix = key_parts(key_prefix)
         plan = make_plan(analysis, upstream, group_name, severities, steps, prefix)
         require_column(analysis, partitions_def, fit_by)
         checks: list[dg.AssetChecksDefinition] = []
@@ -183,7 +183,7 @@ def _moments(plan: Plan, partitions_def: dg.PartitionsDefinition[str] | None) ->
         check_specs=plan.checks(plan.moments, _moments_checks(plan)),
     )
     def moments(context: dg.AssetExecutionContext) -> Result:
-        warehouse = warehouse_of(context, plan.steps.resource)
+        warehouse = warehouse_of(context, plan)
         with about(analysis=plan.analysis.analysis), warehouse.connection() as connection:
             if partitions_def is None:
                 _, metadata, checks = steps.make_moments(connection, plan.analysis, None, plan.upstream)
@@ -233,7 +233,7 @@ def _results(plan: Plan) -> dg.AssetsDefinition:
         ),
     )
     def results(context: dg.AssetExecutionContext) -> Result:
-        warehouse = warehouse_of(context, plan.steps.resource)
+        warehouse = warehouse_of(context, plan)
         started = run_start(context)
         with about(analysis=plan.analysis.analysis), warehouse.connection() as connection:
             metadata, checks = steps.make_results(

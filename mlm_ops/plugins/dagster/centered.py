@@ -46,7 +46,7 @@ def _asset(plan: Plan, key: dg.AssetKey, table: str) -> dg.AssetsDefinition:
         metadata={TABLE: table},
     )
     def centered(context: dg.AssetExecutionContext) -> Result:
-        warehouse = warehouse_of(context, plan.steps.resource)
+        warehouse = warehouse_of(context, plan)
         with about(analysis=analysis.analysis), warehouse.connection() as connection:
             return Result(metadata=steps.make_centered(connection, analysis, table, plan.upstream))
 
@@ -88,7 +88,7 @@ def _check(
         description=description,
     )
     def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-        warehouse = warehouse_of(context, plan.steps.resource)
+        warehouse = warehouse_of(context, plan)
         with about(analysis=plan.analysis.analysis), warehouse.connection() as connection:
             (result,) = plan.with_severities([verdict(connection)])
         return result

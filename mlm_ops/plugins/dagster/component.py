@@ -1,6 +1,8 @@
 """Make an analysis' assets from a defs.yaml: the component ``type: mlm_ops.MultilevelAnalysis``."""
 
 # Without `from __future__ import annotations`: Dagster looks at the annotations themselves.
+import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -37,6 +39,10 @@ def _as_written(_: dg.ResolutionContext, value: Any) -> Any:
     return value
 
 
+#: Templates of a value, and the variables of the environment that one takes without another value for them.
+_TEMPLATES, _VARIABLES = re.compile(r"\{\{(.*?)\}\}"), re.compile(r"\benv\.(\w+)")
+
+
 def _schema_of_analysis() -> dict[str, Any]:
     """The JSON schema by which ``dg check yaml`` looks into an analysis that is written out in the file."""
     keys = {name: {"description": EXPECTED[name]} if name in EXPECTED else {} for name in Analysis.model_fields}
@@ -47,13 +53,13 @@ def _schema_of_analysis() -> dict[str, Any]:
 
 def _where_set(context: dg.ResolutionContext, value: Any) -> Any:
     """Resolve a value, and refuse one whose variable of the environment is not set: Dagster would pass over it."""
-    resolved = context.resolve_value(value)
-    texts = value.items() if isinstance(value, Mapping) else [("", value)]
-    for name, text in texts:
-        result = resolved.get(name) if isinstance(value, Mapping) else resolved
-        if text is not None and result in (None, ""):
-            raise AnalysisError(f"{str(text).strip()} is empty. Set the variable of the environment that it names.")
-    return resolved
+    for text in value.values() if isinstance(value, Mapping) else [value]:
+        names = [name for part in _TEMPLATES.findall(str(text)) for name in _VARIABLES.findall(part)]
+        if missing := [name for name in names if not os.environ.get(name)]:
+            raise AnalysisError(
+                f"The variable {missing[0]} of the environment is not set, which {str(text).strip()} names. Set it."
+            )
+    return context.resolve_value(value)
 
 
 def _is_path(value: str | dict[Any, Any]) -> bool:

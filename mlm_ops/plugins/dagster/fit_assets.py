@@ -81,7 +81,7 @@ def _step(plan: Plan, name: str, assets: Sequence[FitAsset], place: int = 0) -> 
         **plan.step(place),
     )
     def fits(context: dg.AssetExecutionContext) -> Iterator[Result | dg.AssetCheckResult]:
-        warehouse = warehouse_of(context, plan.steps.resource)
+        warehouse = warehouse_of(context, plan)
         results: list[Result | dg.AssetCheckResult] = []
         failures: list[MlmError] = []
         with about(analysis=plan.analysis.analysis), warehouse.connection() as connection:

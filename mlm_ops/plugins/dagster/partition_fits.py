@@ -287,7 +287,7 @@ def partition_fits(plan: Plan, partitions_def: dg.PartitionsDefinition[str], col
         ),
     )
     def results(context: dg.AssetExecutionContext) -> Result:
-        warehouse = warehouse_of(context, plan.steps.resource)
+        warehouse = warehouse_of(context, plan)
         windows = windows_of(partitions_def, context.partition_keys)
         blocking = tuple(name for name in ("converged", "not_singular") if plan.blocks(name))
         with about(analysis=plan.analysis.analysis), warehouse.connection() as connection:

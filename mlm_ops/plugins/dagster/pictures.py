@@ -123,7 +123,7 @@ def report_asset(plan: Plan) -> dg.AssetsDefinition:
         "whether it holds, and pictures of it.",
     )
     def report(context: dg.AssetExecutionContext) -> Result:
-        warehouse = warehouse_of(context, plan.steps.resource)
+        warehouse = warehouse_of(context, plan)
         with about(analysis=plan.analysis.analysis):
             return Result(metadata=make_report(warehouse.results, plan.analysis.analysis))
 

@@ -156,6 +156,12 @@ class Plan:
         return hashlib.sha256(repr((self.analysis.data, self.analysis.where, *texts)).encode()).hexdigest()[:12]
 
 
+def key_parts(prefix: Sequence[str] | str) -> list[str]:
+    """The parts of a key's beginning, which a text has between slashes as Dagster's own keys do."""
+    texts = [prefix] if isinstance(prefix, str) else prefix
+    return [part for text in texts for part in text.split("/") if part]
+
+
 def asset_key(value: object) -> dg.AssetKey:
     """Read an asset's key from a key, a text or the parts of one."""
     if isinstance(value, dg.AssetKey):

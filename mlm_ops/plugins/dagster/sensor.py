@@ -11,6 +11,7 @@ from mlm_ops.analyses.run import collect_analysis
 from mlm_ops.errors import DataError, StoreError
 from mlm_ops.moments.needs import find_needs
 from mlm_ops.moments.survey import fingerprint
+from mlm_ops.plugins.dagster.plan import key_parts
 from mlm_ops.plugins.dagster.warehouse import Warehouse, as_warehouse
 from mlm_ops.warehouse.connection import connect
 
@@ -43,7 +44,7 @@ def build_new_data_sensor(
     minimum_interval_seconds, default_status
         As Dagster takes them.
     """
-    prefix = [key_prefix] if isinstance(key_prefix, str) else key_prefix
+    prefix = key_parts(key_prefix)
 
     @dg.sensor(
         name=name or f"{analysis.analysis}_new_data",

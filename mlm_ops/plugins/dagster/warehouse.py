@@ -14,8 +14,11 @@ from pydantic import Field, PrivateAttr
 from mlm_ops.analyses.project import RESULTS_FILE
 from mlm_ops.errors import AnalysisError, StoreError
 from mlm_ops.logs import about
+from mlm_ops.plugins.dagster.plan import Plan
 from mlm_ops.warehouse.connection import ADDRESS, Connection, attach, connect, using
 from mlm_ops.warehouse.faults import first_line
+from mlm_ops.warehouse.files.kinds import is_data_file
+from mlm_ops.warehouse.relation import TABLE
 from mlm_ops.warehouse.sql import identifier, literal
 
 
@@ -85,6 +88,11 @@ class Warehouse(dg.ConfigurableResource["Warehouse"]):
             except duckdb.Error as error:
                 raise StoreError(f"DuckDB refuses the setting {name} of the warehouse: {first_line(error)}") from error
         for name, source in self.attach.items():
+            # DuckDB calls a database by its file
+            if name.lower() == self.database.stem.lower():
+                raise StoreError(
+                    f"The name {name} is that of the database itself. Attach the other one by another name."
+                )
             attach(connection, name, source)
 
 
@@ -113,15 +121,25 @@ class OpenWarehouse(Warehouse):
             yield connection
 
 
-def warehouse_of(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext, key: str) -> Warehouse:
-    """The warehouse of a step.
+def warehouse_of(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext, plan: Plan) -> Warehouse:
+    """The warehouse of an analysis' step.
 
     Raises
     ------
     AnalysisError
-        The resource with this key is no warehouse.
+        The resource with the analysis' key is no warehouse.
+    StoreError
+        There is no database for the table of the analysis to be in; DuckDB would make an empty one.
     """
-    return as_warehouse(getattr(context.resources, key), key)
+    key, data = plan.steps.resource, plan.analysis.data
+    warehouse = as_warehouse(getattr(context.resources, key), key)
+    of_table = TABLE.fullmatch(data.strip()) is not None and not is_data_file(data)
+    if of_table and not warehouse.attach and not warehouse.database.exists():
+        raise StoreError(
+            f"The database {warehouse.database} does not exist. Check its path, or materialize what makes the table "
+            f"{data} first."
+        )
+    return warehouse
 
 
 def as_warehouse(resource: object, key: str) -> Warehouse:
