@@ -11,6 +11,7 @@ import dagster as dg
 import duckdb
 import polars as pl
 import pytest
+from dagster_duckdb import DuckDBResource
 
 from mlm_ops.analyses.file.analysis import Analysis, parse_analysis
 from mlm_ops.errors import AnalysisError, MlmError, ProjectError, StoreError
@@ -22,14 +23,6 @@ from mlm_ops.warehouse.connection import attach
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 Pupils = Callable[[int], pl.DataFrame]
-
-
-class DuckDBResource:
-    """As dagster-duckdb has it: the name and attributes that are looked at."""
-
-    def __init__(self, database: str, connection_config: dict[str, Any] | None = None) -> None:
-        self.database = database
-        self.connection_config = connection_config or {}
 
 
 def run(analysis: Analysis, resources: dict[str, object], **options: Any) -> dg.ExecuteInProcessResult:
@@ -128,7 +121,7 @@ def test_analyses_of_two_databases_name_two_resources(small: Analysis, pupils: P
 
 def test_a_resource_of_dagster_duckdb_is_a_warehouse(small: Analysis, pupils: Pupils, tmp_path: Path) -> None:
     path = table(tmp_path / "shop.db", pupils(25))
-    resource = DuckDBResource(str(path), {"memory_limit": "1GB"})
+    resource = DuckDBResource(database=str(path), connection_config={"memory_limit": "1GB"})
     assert run(small, {"warehouse": resource}).success
     assert (tmp_path / "results.duckdb").exists()
     with as_warehouse(resource, "warehouse").connection() as connection:
@@ -140,12 +133,12 @@ def test_a_resource_of_dagster_duckdb_is_a_warehouse(small: Analysis, pupils: Pu
     ("resource", "sentence"),
     [
         (
-            DuckDBResource(":memory:"),
+            DuckDBResource(database=":memory:"),
             "The database of the resource shop is to be a file of DuckDB, which results are written to. Got one in "
             "memory; give it a file, such as data/warehouse.duckdb.",
         ),
         (
-            DuckDBResource("md:shop"),
+            DuckDBResource(database="md:shop"),
             "The database of the resource shop is to be a file of DuckDB, which results are written to. Got one md:; "
             "name a file, and read the tables of the other database by attach: {shop: md:…} and data: shop.main.table.",
         ),
