@@ -14,6 +14,8 @@ _STANDARDISE = (
 _SPLINE = "There are no splines: poly(x, 3) is a curve, and the columns of a spline may be made in a view or SELECT."
 _RESIDUAL_AR1 = "Autocorrelation of residuals is no part of the formula: give residual ar1(time)."
 
+_SELECT = "Make the column in a view or SELECT, and name it here."
+
 #: Functions of formulas, in lower case.
 FUNCTIONS = {
     **dict.fromkeys(("factor", "as.factor", "ordered", "as.ordered", "categorical"), _FACTOR),
@@ -37,6 +39,9 @@ FUNCTIONS = {
     "corar1": _RESIDUAL_AR1,
     "corcar1": _RESIDUAL_AR1,
     "varident": "A residual variance for each value of a column is residual by(column) here, beside the formula.",
+    **dict.fromkeys(("lag", "lead", "diff", "ifelse", "if_else", "case_when", "cut", "recode"), _SELECT),
+    "pow": "A power is I(x ** 2) here, and poly(x, 2) a curve.",
+    "cbind": "A formula has one outcome; several are a structural model, mlm.sem().",
     "relevel": "The reference level is C(x, ref='b') here.",
 }
 #: Values of options, in lower case; to each the value here.
@@ -56,6 +61,7 @@ _VALUES = {
 }
 #: Arguments and keys, in lower case.
 ARGUMENTS = {
+    "estimator": "Structural models are fitted by ML; errors and chi-square of Mplus' MLR are robust=True here.",
     "reml": "REML and ML are estimator 'reml' and 'ml' here.",
     "method": "REML and ML are estimator 'reml' and 'ml' here.",
     **dict.fromkeys(("ddf", "ddfm", "lmer.df", "dof"), "Degrees of freedom are df here, as in df 'kenward-roger'."),
