@@ -87,7 +87,8 @@ def test_a_file_without_its_suffix_is_suggested(data: str, folder: Path, capsys:
         duckdb.connect("t.duckdb").close()
         assert main(["fit", "a.yaml", "--database", "t.duckdb"]) == 2
         assert capsys.readouterr().err == (
-            "mlm: analysis a: Table d does not exist. The database holds no tables. Did you mean the file d.csv?\n"
+            f"mlm: analysis a: Table d does not exist. The database {folder / 't.duckdb'} holds no tables: check its "
+            "path. Did you mean the file d.csv?\n"
         )
 
 
