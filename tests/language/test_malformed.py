@@ -168,8 +168,8 @@ FORMULAS: list[tuple[str, str, int | None]] = [
     ("y + z ~ x", "The outcome is one column, or I(…) or a function of columns.", 2),
     (
         "cbind(y, z) ~ x",
-        "Unknown function 'cbind'. A formula has one outcome; several are a structural model, mlm.sem(). There are within, "
-        "between, center, C, I, poly, log, exp, sqrt, abs.",
+        "Unknown function 'cbind'. A formula has one outcome; several are a structural model, mlm.sem(). There are "
+        "within, between, center, C, I, poly, log, exp, sqrt, abs.",
         0,
     ),
     ("1 ~ x", "The number 1 is no column; a column is expected here.", 0),
