@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from mlm_ops.errors import MlmError
 from mlm_ops.inference.fixed.tests import NORMAL_975
 from mlm_ops.moments.arrays import Array
-from mlm_ops.results.tables.columns import REAL, TEXT, ColumnTypes, frame, repeated, unit_names
+from mlm_ops.results.tables.columns import REAL, ColumnTypes, frame, repeated, unit_names
+from mlm_ops.results.tables.effects import RANDOM_EFFECTS
 from mlm_ops.structural.cluster_likelihood import ClusterEvaluation, ClusterLikelihood
 from mlm_ops.structural.cluster_sums import sums_of_complete_rows
 from mlm_ops.structural.effect_layout import EffectLayout
@@ -83,18 +84,8 @@ def cluster_scores(estimate: SemEstimate) -> ClusterScores:
     )
 
 
-SEM_SCORES: ColumnTypes = {
-    "group": TEXT,
-    "unit": TEXT,
-    "term": TEXT,
-    "estimate": REAL,
-    "std_error": REAL,
-    "conf_low": REAL,
-    "conf_high": REAL,
-    "reliability": REAL,
-    "random_effect": REAL,
-    "random_effect_std_error": REAL,
-}
+#: As those of a mixed model's random effects, and the part that no variable of level 2 predicts.
+SEM_SCORES: ColumnTypes = {**RANDOM_EFFECTS, "random_effect": REAL, "random_effect_std_error": REAL}
 
 
 def sem_scores(scores: ClusterScores, group: str, units: NDArray[Any]) -> pl.DataFrame:

@@ -58,10 +58,8 @@ def invariance_steps(
     return tuple(steps) if len(steps) > 1 else ()
 
 
-SEM_INVARIANCE: ColumnTypes = {
-    "step": COUNT,
-    "invariance": TEXT,
-    "reference": TEXT,
+#: Columns of the likelihood ratio of nested models, plain and scaled.
+RATIO: ColumnTypes = {
     "statistic": REAL,
     "df": COUNT,
     "p_value": REAL,
@@ -69,6 +67,12 @@ SEM_INVARIANCE: ColumnTypes = {
     "statistic_scaled": REAL,
     "p_value_scaled": REAL,
     "scaling": TEXT,
+}
+SEM_INVARIANCE: ColumnTypes = {
+    "step": COUNT,
+    "invariance": TEXT,
+    "reference": TEXT,
+    **RATIO,
     "delta_aic": REAL,
     "delta_bic": REAL,
     "delta_cfi": REAL,
@@ -89,8 +93,6 @@ SEM_INVARIANCE: ColumnTypes = {
     "converged": FLAG,
     "singular": FLAG,
 }
-#: Columns of the likelihood ratio.
-_TEST = ("statistic", "df", "p_value", "scaling_factor", "statistic_scaled", "p_value_scaled", "scaling")
 
 
 def remarks(names: Collection[str]) -> tuple[str, ...]:
@@ -117,7 +119,7 @@ def _rows(steps: tuple[InvarianceStep, ...]) -> Iterator[dict[str, object]]:
         row |= {name: getattr(measures, name) for name in ("srmr_within", "srmr_between")}
         if step.ratio is not None:
             before = steps[number - 2].measures
-            row |= {name: getattr(step.ratio, name) for name in _TEST}
+            row |= {name: getattr(step.ratio, name) for name in RATIO}
             row |= {f"delta_{n}": getattr(measures.joint, n) - getattr(before.joint, n) for n in ("aic", "bic")}
             row["delta_cfi"] = measures.plain.cfi - before.plain.cfi
         yield row

@@ -17,7 +17,7 @@ from mlm_ops.structural.derived import r_squared as explained
 from mlm_ops.structural.derived import standardized
 from mlm_ops.structural.diagram import mermaid
 from mlm_ops.structural.equations import sem_equations
-from mlm_ops.structural.invariance_steps import sem_invariance
+from mlm_ops.structural.invariance_steps import RATIO, sem_invariance
 from mlm_ops.structural.model import BETWEEN, WITHIN
 from mlm_ops.structural.mplus import mplus_input
 
@@ -303,16 +303,7 @@ def sem_wald(test: WaldTest) -> pl.DataFrame:
 
 def sem_comparison(ratio: Ratio) -> pl.DataFrame:
     """One row: the likelihood ratio test of nested models, plain and scaled."""
-    schema: ColumnTypes = {
-        "statistic": REAL,
-        "df": COUNT,
-        "p_value": REAL,
-        "scaling_factor": REAL,
-        "statistic_scaled": REAL,
-        "p_value_scaled": REAL,
-        "scaling": TEXT,
-    }
-    return frame(schema, _columns_of(ratio, schema))
+    return frame(RATIO, _columns_of(ratio, RATIO))
 
 
 #: The result tables of a structural equation model, and what draws each up.

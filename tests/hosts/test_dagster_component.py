@@ -206,8 +206,9 @@ def test_another_database_is_attached_under_its_name(project: Path, load: Load) 
         5.0,
         {"other": str(project / "data/other.db"), "far": "postgres:dbname=shop"},
     )
-    change(project, "data/other.db", "../other.db")
-    assert any("defs.yaml: The path of the other leaves the project. Got " in text for text in error_texts(load))
+    for before, after in (("data/other.db", "../other.db"), ("../other.db", "sqlite:../other.db")):
+        change(project, before, after)
+        assert any("defs.yaml: The path of the other leaves the project. Got " in text for text in error_texts(load))
 
 
 def test_an_unset_variable_of_the_environment_is_named(project: Path, load: Load) -> None:

@@ -323,6 +323,26 @@ def test_all_models_are_one_step_and_one_of_them_can_be_made_alone(
         steps.make_results(connection, small, "later", 0.0, warehouse.results)
 
 
+def test_long_fits_are_told_as_they_come(
+    pupils: Pupils, materialize: Materialize, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each after its rows are written; a step of short fits writes once."""
+    events: list[str] = []
+    write = fits.ResultsToStage.write
+
+    def listening(staging: fits.ResultsToStage) -> None:
+        events.append(f"wrote {len(staging.results)}")
+        write(staging)
+
+    monkeypatch.setattr(fits.ResultsToStage, "write", listening)
+    assert materialize(pupils(25)).success
+    assert events == ["wrote 3"]
+    events.clear()
+    monkeypatch.setattr(fits, "MOST_SECONDS", -1.0)
+    assert materialize(pupils(25)).success
+    assert events == ["wrote 1", "wrote 1", "wrote 1", "wrote 0"]
+
+
 def test_models_of_steps_of_their_own_publish_the_same(
     pupils: Pupils, small: Analysis, materialize: Materialize, warehouse: Warehouse
 ) -> None:

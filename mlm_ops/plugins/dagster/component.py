@@ -39,6 +39,8 @@ def _as_written(_: dg.ResolutionContext, value: Any) -> Any:
     return value
 
 
+#: What a source to attach may begin with where a file follows.
+_SCHEME_OF_FILE = re.compile(r"^(?:(?:duckdb|sqlite|ducklake):)+")
 #: Templates of a value, and the variables of the environment that one takes without another value for them.
 _TEMPLATES, _VARIABLES = re.compile(r"\{\{(.*?)\}\}"), re.compile(r"\benv\.(\w+)")
 
@@ -294,11 +296,15 @@ class MultilevelAnalysis(dg.Component, dg.Resolvable):
         switch = "database_outside_project: true"
         file = context.project_root / database_file(database, "The database of a component")
         path = _inside(context, file, "database", allowed, switch)
-        attached = {}
+        sources = {}
         for name, source in (self.attach or {}).items():
-            file = context.project_root / source
-            attached[name] = source if ADDRESS.match(source) else str(_inside(context, file, name, allowed, switch))
-        return _warehouse(path, self.wait, tuple(sorted(attached.items())))
+            place = _SCHEME_OF_FILE.sub("", source)
+            if ADDRESS.match(place):
+                sources[name] = source
+            else:
+                scheme, file = source.removesuffix(place), context.project_root / place
+                sources[name] = f"{scheme}{_inside(context, file, name, allowed, switch)}"
+        return _warehouse(path, self.wait, tuple(sorted(sources.items())))
 
     def _read(self, context: dg.ComponentLoadContext) -> Analysis:
         files = self.allow_files or self.allow_outside_project

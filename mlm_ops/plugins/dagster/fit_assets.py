@@ -95,8 +95,6 @@ def _step(plan: Plan, name: str, assets: Sequence[FitAsset], place: int = 0) -> 
                     continue
                 try:
                     result = _make(asset, connection, moments)
-                    if is_selected:
-                        staging.add(result)
                 except MlmError as error:
                     # the others are fitted all the same
                     failures.append(error)
@@ -104,13 +102,18 @@ def _step(plan: Plan, name: str, assets: Sequence[FitAsset], place: int = 0) -> 
                 # Dagster asks of which asset of the step a check is
                 verdicts = plan.with_severities([each._replace(asset_key=key) for each in result.checks])
                 if is_selected:
+                    staging.results.append(result)
                     results.append(Result(asset_key=key, metadata=result.metadata, check_results=verdicts))
                 else:
                     # of a check without its asset nothing but the verdict is new
                     selected = context.selected_asset_check_keys
                     results += [each for each in verdicts if dg.AssetCheckKey(key, str(each.check_name)) in selected]
+                # not before the rows are there: Dagster would take for done what the results then lack
+                if staging.is_due:
+                    staging.write()
+                    yield from results
+                    results.clear()
             staging.write()
-        # not before the rows are there: Dagster would take for done what the results then lack
         yield from results
         if failures:
             raise joined(failures)
@@ -137,22 +140,39 @@ def _make(asset: FitAsset, connection: Connection, moments: Moments) -> FitResul
         raise ProjectError(f"{name}: {type(error).__name__}: {error}. The log shows where.") from error
 
 
+def _spec(
+    plan: Plan,
+    key: dg.AssetKey,
+    table: str,
+    code_version: str,
+    description: str,
+    compared: Sequence[dg.AssetKey] = (),
+) -> dg.AssetSpec:
+    """What Dagster lists of an asset whose rows are those of `table`, fitted from the moments."""
+    return dg.AssetSpec(
+        key,
+        deps=[plan.moments, *compared],
+        group_name=plan.group,
+        kinds={"python", "duckdb"},
+        code_version=code_version,
+        description=description,
+        metadata={SCHEMA: result_schema(table)},
+    )
+
+
 def _model(plan: Plan, name: str) -> FitAsset:
     """The asset that fits one model, and its checks."""
     key, analysis = plan.model(name), plan.analysis
     spec, request = analysis.models[name], analysis.requests[name]
     robust = request.robust, group_name(request.cluster) or None
     return FitAsset(
-        dg.AssetSpec(
+        _spec(
+            plan,
             key,
-            deps=[plan.moments],
-            group_name=plan.group,
-            kinds={"python", "duckdb"},
-            code_version=plan.code_version(name, spec, (request.estimator, request.df), robust),
-            description=f"{code_span(spec.formula)}\n\nFitted from the moments; {_WAITS} with those of the other "
-            "models.",
-            metadata={SCHEMA: result_schema("fixed_effects"), LINEAGE: model_lineage(analysis, name, plan.upstream)},
-        ),
+            "fixed_effects",
+            plan.code_version(name, spec, (request.estimator, request.df), robust),
+            f"{code_span(spec.formula)}\n\nFitted from the moments; {_WAITS} with those of the other models.",
+        ).merge_attributes(metadata={LINEAGE: model_lineage(analysis, name, plan.upstream)}),
         [
             *plan.fit_checks(
                 key,
@@ -178,15 +198,14 @@ def _comparisons(plan: Plan) -> FitAsset:
     """The asset of all comparisons of the analysis."""
     analysis = plan.analysis
     return FitAsset(
-        dg.AssetSpec(
+        _spec(
+            plan,
             plan.key("comparisons"),
-            deps=[plan.moments, *(plan.model(name) for name in plan.compared)],
-            group_name=plan.group,
-            kinds={"python", "duckdb"},
-            code_version=plan.code_version("comparisons", analysis.compare, *analysis.models.values()),
-            description="Likelihood ratios and information criteria of nested models. Models whose fixed parts differ "
-            "are compared by full maximum likelihood, from the same moments.",
-            metadata={SCHEMA: result_schema("comparisons")},
+            "comparisons",
+            plan.code_version("comparisons", analysis.compare, *analysis.models.values()),
+            "Likelihood ratios and information criteria of nested models. Models whose fixed parts differ are compared "
+            "by full maximum likelihood, from the same moments.",
+            [plan.model(name) for name in plan.compared],
         ),
         (),
         lambda _, moments: compare_all(analysis, moments),
@@ -200,15 +219,13 @@ def _ladder(plan: Plan) -> FitAsset:
     questions: list[object] = ["diagnostics"] if selected in analysis.diagnostics else []
     questions += [analysis.simple_slopes[selected]] if selected in analysis.simple_slopes else []
     return FitAsset(
-        dg.AssetSpec(
+        _spec(
+            plan,
             plan.key("ladder"),
-            deps=[plan.moments],
-            group_name=plan.group,
-            kinds={"python", "duckdb"},
-            code_version=plan.code_version("ladder", analysis.compiled_strategy, *questions, *analysis.models.values()),
-            description="A model built step by step by the analysis' rule: what was tried, what was kept or dropped, "
-            "and why. All candidates are fitted from the same moments.",
-            metadata={SCHEMA: result_schema("ladder_steps")},
+            "ladder_steps",
+            plan.code_version("ladder", analysis.compiled_strategy, *questions, *analysis.models.values()),
+            "A model built step by step by the analysis' rule: what was tried, what was kept or dropped, and why. All "
+            "candidates are fitted from the same moments.",
         ),
         (),
         lambda connection, moments: climb_ladder(connection, analysis, moments),
@@ -220,15 +237,13 @@ def _sem(plan: Plan, name: str) -> FitAsset:
     key, analysis = plan.sem(name), plan.analysis
     spec = analysis.sem[name]
     return FitAsset(
-        dg.AssetSpec(
+        _spec(
+            plan,
             key,
-            deps=[plan.moments],
-            group_name=plan.group,
-            kinds={"python", "duckdb"},
-            code_version=plan.code_version(name, spec, analysis.levels),
-            description=f"{code_block(spec.model.strip())}\n\nA two-level structural equation model, fitted from the "
-            f"moments of the mixed models; {_WAITS}.",
-            metadata={SCHEMA: result_schema("sem_parameters")},
+            "sem_parameters",
+            plan.code_version(name, spec, analysis.levels),
+            f"{code_block(spec.model.strip())}\n\nA two-level structural equation model, fitted from the moments of "
+            f"the mixed models; {_WAITS}.",
         ),
         plan.fit_checks(
             key,

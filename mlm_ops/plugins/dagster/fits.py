@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -35,8 +36,9 @@ from mlm_ops.plugins.dagster.pictures import pictures_metadata, report_model
 from mlm_ops.results.text.side_by_side import side_by_side
 from mlm_ops.warehouse.connection import Connection
 
-#: Rows that are written before the step ends, so that those of a million random effects do not add up.
-MOST_ROWS = 500_000
+#: Rows, and seconds since the last writing, beyond which results are written before the step ends: so that those of a
+#: million random effects do not add up, and that whoever waits for long fits sees them come.
+MOST_ROWS, MOST_SECONDS = 500_000, 5.0
 
 
 @dataclass(frozen=True)
@@ -67,12 +69,13 @@ class ResultsToStage:
     analysis: Analysis
     checksum: str
     results: list[FitResult] = field(default_factory=list)
+    start: float = field(default_factory=time.monotonic)
 
-    def add(self, result: FitResult) -> None:
-        """Add one, and write where there are many rows."""
-        self.results.append(result)
-        if sum(frame.height for each in self.results for frame in each.rows.tables.values()) > MOST_ROWS:
-            self.write()
+    @property
+    def is_due(self) -> bool:
+        """Whether there are many rows to write, or the last writing is long ago."""
+        rows = sum(frame.height for result in self.results for frame in result.rows.tables.values())
+        return rows > MOST_ROWS or time.monotonic() - self.start > MOST_SECONDS
 
     def write(self) -> None:
         """Write all that was added, and the views of predictions with them.
@@ -82,6 +85,7 @@ class ResultsToStage:
         StoreError
             The database refuses the rows or a view. None of them is then written.
         """
+        self.start = time.monotonic()
         if not self.results:
             return
         views = [view for result in self.results for view in result.views]
