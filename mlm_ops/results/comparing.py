@@ -57,8 +57,8 @@ def compare(*fits: NestedFit) -> pl.DataFrame:
     """
     kinds = sorted({type(fit).__name__ for fit in fits})
     if len(fits) < 2 or kinds not in (["Fit"], ["SemFit"]):
-        found = f"{len(fits)} of {' and '.join(kinds)}" if fits else "none"
-        raise MlmError(f"compare() takes two fits or more, all of mlm.fit or all of mlm.sem. Got {found}.")
+        kinds_given = f"{len(fits)} of {' and '.join(kinds)}" if fits else "none"
+        raise MlmError(f"compare() takes two fits or more, all of mlm.fit or all of mlm.sem. Got {kinds_given}.")
     places = sorted(range(len(fits)), key=lambda place: fits[place].estimate.n_parameters)
     frames = []
     for smaller, larger in pairwise(places):

@@ -154,7 +154,7 @@ def _given_observed(likelihood: ClusterLikelihood, at: ClusterEvaluation, target
     variable = {column: i for i, column in enumerate(structure.levels[1].position.tolist())}
     effects = [variable[column] for column in layout.effects.tolist()]
     # targets with all variables, and among themselves
-    across, own = targets @ moments.spread @ moments.effects.T, targets @ moments.spread @ targets.T
+    across, among = targets @ moments.spread @ moments.effects.T, targets @ moments.spread @ targets.T
     mean = np.zeros((statistics.n_clusters, len(targets)))
     variance = np.zeros_like(mean)
     for (is_shown, clusters), integral in zip(statistics.level2_groups(), at.integrals, strict=True):
@@ -166,7 +166,7 @@ def _given_observed(likelihood: ClusterLikelihood, at: ClusterEvaluation, target
         mean[clusters] = around @ regression.T + integral.residual @ with_effects.T
         fall = with_effects @ (integral.shrinkage @ integral.precision)
         less = np.einsum("jtq,tq->jt", fall, with_effects)
-        variance[clusters] = np.maximum(np.diag(own - regression @ across[:, shown].T) - less, 0.0)
+        variance[clusters] = np.maximum(np.diag(among - regression @ across[:, shown].T) - less, 0.0)
     return mean, variance
 
 
