@@ -9,6 +9,7 @@ import polars as pl
 
 from mlm_ops.errors import MlmError
 from mlm_ops.results.tables.columns import COUNT, FLAG, REAL, TEXT, ColumnTypes, frame
+from mlm_ops.results.words import LABELS
 from mlm_ops.structural.comparison import Ratio, likelihood_ratio
 from mlm_ops.structural.estimate import SemEstimate, estimate_sem
 from mlm_ops.structural.fit_measures import FitMeasures, Yardsticks, fit_measures
@@ -92,6 +93,20 @@ SEM_INVARIANCE: ColumnTypes = {
     "srmr_between": REAL,
     "converged": FLAG,
     "singular": FLAG,
+}
+#: Columns that are shown to people, as there are more than go into a line, and what heads them.
+SHOWN = {
+    "invariance": "",
+    "chi_square": LABELS["chi_square"],
+    "chi_square_df": "df",
+    "cfi": LABELS["cfi"],
+    "rmsea": LABELS["rmsea"],
+    "aic": LABELS["aic"],
+    "statistic": "difference",
+    "df": "df",
+    "p_value": "p",
+    "statistic_scaled": "scaled",
+    "p_value_scaled": "p",
 }
 
 

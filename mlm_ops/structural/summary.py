@@ -13,7 +13,7 @@ from mlm_ops.results.text.outline import Outline, OutlineTable
 from mlm_ops.results.text.tables import CellTable, cell_table
 from mlm_ops.results.words import LABELS, cell, count
 from mlm_ops.structural.equations import sem_equations
-from mlm_ops.structural.invariance_steps import remarks, sem_invariance
+from mlm_ops.structural.invariance_steps import SHOWN, remarks, sem_invariance
 from mlm_ops.structural.model import BETWEEN, WITHIN
 from mlm_ops.structural.tables import sem_fit, sem_icc, sem_parameters, sem_variables
 
@@ -85,20 +85,7 @@ def _parameters(rows: pl.DataFrame, random: Sequence[str]) -> CellTable:
 
 def _invariance(record: SemRecord) -> CellTable:
     """The fit of each step of invariance, and its test against the step before."""
-    columns = {
-        "invariance": "",
-        "chi_square": LABELS["chi_square"],
-        "chi_square_df": "df",
-        "cfi": LABELS["cfi"],
-        "rmsea": LABELS["rmsea"],
-        "aic": LABELS["aic"],
-        "statistic": "difference",
-        "df": "df",
-        "p_value": "p",
-        "statistic_scaled": "scaled",
-        "p_value_scaled": "p",
-    }
-    return cell_table(sem_invariance(record.invariance_steps).select(*columns), columns)
+    return cell_table(sem_invariance(record.invariance_steps).select(*SHOWN), SHOWN)
 
 
 def _shares(variables: pl.DataFrame) -> Iterator[str]:

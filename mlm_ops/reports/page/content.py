@@ -28,7 +28,7 @@ from mlm_ops.reports.pictures.rows import Tables, table
 from mlm_ops.reports.pictures.series import KEYS
 from mlm_ops.reports.pictures.words import shown, unit, units
 from mlm_ops.results.words import cell, count
-from mlm_ops.structural.invariance_steps import remarks
+from mlm_ops.structural.invariance_steps import SHOWN, remarks
 from mlm_ops.structural.random_paths import without_random_paths
 
 #: Height over width of a drawing that takes the place of two.
@@ -213,6 +213,7 @@ def _grids(tables: Tables, section: str) -> Iterator[tuple[str, Grid, list[str]]
         frame = table(tables, name)
         if where == section and not frame.is_empty():
             frame = without_random_paths(frame) if name == "sem_parameters" else frame
+            frame = frame.select("model", *SHOWN) if name == "sem_invariance" else frame
             yield title, grid(frame.drop(_NOT_READ, strict=False)), _below(tables, name)
     if section == "centered":
         yield from centered(tables)
