@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from mlm_ops.cli.messages import command, program, short_path
-from mlm_ops.cli.parser import EXIT_BAD_INPUT, command_parser
+from mlm_ops.cli.parser import EXIT_BAD_INPUT, command_parser, refuse_arguments
 from mlm_ops.errors import MlmError, StoreError
 from mlm_ops.language.option_values import is_text
 from mlm_ops.language.spelling import did_you_mean, list_names
@@ -68,7 +68,9 @@ def _command(arguments: Sequence[str]) -> int:
             f"An argument is not valid UTF-8. Got {bad_argument!r}; rename the file, or type the name again."
         )
     parser = command_parser()
-    options = parser.parse_args(arguments)
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        refuse_arguments(options.command, unknown)
     if options.command is None:
         # as click does: help, and a status that tells a script that the command is missing
         parser.print_help(sys.stderr)

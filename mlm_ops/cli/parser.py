@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn, get_args
 
 from mlm_ops.cli.messages import program
+from mlm_ops.errors import MlmError
+from mlm_ops.language.elsewhere import argument_here
 from mlm_ops.language.options import (
     CLUSTER,
     COVARIANCE,
@@ -41,6 +43,20 @@ def command_parser() -> argparse.ArgumentParser:
     for name, (add_arguments, what) in _COMMANDS.items():
         add_arguments(commands.add_parser(name, help=what))
     return parser
+
+
+def refuse_arguments(name: str | None, unknown: Sequence[str]) -> NoReturn:
+    """Refuse arguments that a command does not take, with what other programs' options are called here.
+
+    Raises
+    ------
+    MlmError
+        Always.
+    """
+    option = unknown[0].lstrip("-").partition("=")[0].replace("-", "_")
+    hint = argument_here(option) if unknown[0].startswith("-") else ""
+    where = f"{program()} {name} --help" if name is not None else f"{program()} --help"
+    raise MlmError(f"Unknown arguments: {' '.join(unknown)}.{hint} See: {where}")
 
 
 def _add_init(parser: argparse.ArgumentParser) -> None:

@@ -78,6 +78,26 @@ ARGUMENTS = {
 }
 
 
+#: Signs of formulas and of models' texts that are none here.
+_SIGNS = {
+    "=>": "A path is -> here.",
+    "%in%": "Nesting is x:z here.",
+    "$": "A column is named alone, without its data.",
+    "[": "A column is named alone, without its data.",
+    ".": "There is no . for all columns: name the predictors.",
+}
+
+
+def sign_here(text: str) -> str:
+    """Return " …", a sentence on the sign of another program that a text begins with; empty where none is known.
+
+    >>> sign_here("=> m"), sign_here("; z")
+    (' A path is -> here.', '')
+    """
+    sentence = next((sentence for sign, sentence in _SIGNS.items() if text.startswith(sign)), "")
+    return f" {sentence}" if sentence else ""
+
+
 def function_here(name: str) -> str:
     """Return " …", a sentence that says what another program's function is called here; empty where none is known.
 

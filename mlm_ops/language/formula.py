@@ -146,10 +146,24 @@ class FormulaCompiler(VariableCompiler):
                     )
                 if sign == "-":
                     raise self.fail("A random part cannot be subtracted; leave it out, or write + before it.", part)
-                blocks += self.blocks(bar)
+                more = self.blocks(bar)
+                self.check_terms_stand_once([*blocks, *more], bar)
+                blocks += more
             else:
                 fixed.append((sign, part))
-        return self.terms(fixed), tuple(dict.fromkeys(blocks))
+        return self.terms(fixed), tuple(blocks)
+
+    def check_terms_stand_once(self, blocks: Sequence[RandomBlock], bar: Operation) -> None:
+        """Refuse a coefficient that varies twice over a factor: no data tell the two variances apart."""
+        effects = [(term, block.group) for block in blocks for term in block.terms]
+        twice = next((effect for number, effect in enumerate(effects) if effect in effects[:number]), None)
+        if twice is not None:
+            term, group = twice
+            raise self.fail(
+                f"The random effect of {term.name} over {group_name(group)} stands twice; keep one of them, as in "
+                "(x | group), or (1 | group) + (0 + x | group) without a covariance.",
+                bar,
+            )
 
     def terms(self, summands: list[tuple[str, Syntax]]) -> tuple[Term, ...]:
         """Compile a sum to its terms, with the intercept unless it is removed, in R's order."""

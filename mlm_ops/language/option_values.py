@@ -184,12 +184,13 @@ def take_whole(least: int, most: int | None = None) -> Callable[[Any], int]:
 
 
 def take_one_of(words: Sequence[str]) -> Callable[[Any], str]:
-    """Return what takes one of several words."""
+    """Return what takes one of several words, in any case of letters, as they are here."""
+    own = {word.lower(): word for word in words}
 
     def take(value: Any) -> str:
-        if not isinstance(value, str) or value not in words:
+        if not isinstance(value, str) or value.lower() not in own:
             raise UnsuitableValueError
-        return str(value)
+        return own[value.lower()]
 
     return take
 

@@ -19,6 +19,7 @@ from mlm_ops.language.option_values import (
     flag,
     take_any_text,
     take_by_name,
+    take_flag,
     take_instance_of,
     take_names,
     take_nonblank_text,
@@ -240,7 +241,7 @@ ON_NOTE = Option("on_note", "a function that takes a text", _function).or_none()
 #: Options of structural equation models.
 SEM_TEXT = text("text", "the text of a structural equation model, as in f =~ a + b + c")
 CONSTRAINTS = text("constraints", "the text of constraints, as in a == 2*b")
-SEM_ROBUST = flag("robust")
+SEM_ROBUST = Option("robust", "True, for the errors and chi-square of Mplus' MLR, or False", take_flag)
 MISSING = choice("missing", get_args(Missing), default="listwise")
 SLOPES = choice("slopes", get_args(SlopeCentering), default="latent")
 #: Of reports.

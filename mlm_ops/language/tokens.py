@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mlm_ops.errors import FormulaError
+from mlm_ops.language.elsewhere import sign_here
 
 _NUMBER = r"(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)"
 _NAME = r"(?P<name>[^\W\d][\w.]*)"
@@ -106,7 +107,7 @@ def tokenize(text: str, grammar: Grammar) -> list[Token]:
         match = grammar.token.match(text, position)
         if match is None or match.lastgroup is None:
             message = f"The {grammar.what} does not parse: unexpected character {text[position]!r}"
-            raise grammar.fault(f"{message}{_hint(text, position, grammar)}.", text, position)
+            raise grammar.fault(f"{message}{_hint(text, position, grammar)}", text, position)
         kind, value = match.lastgroup, match[match.lastgroup]
         if kind == "string":
             value = value[1:-1]
@@ -123,11 +124,14 @@ def _past(blank: re.Pattern[str], text: str, position: int) -> int:
 
 
 def _hint(text: str, position: int, grammar: Grammar) -> str:
+    sign = sign_here(text[position:])
+    if sign:
+        return f".{sign}"
     if grammar is not FORMULA or text[position] not in "`'\"":
-        return grammar.hint
+        return f"{grammar.hint}."
     if text[position] != "`":
-        return "; close the quotation mark"
-    return "; a column's name stands between backticks" if text.startswith("``", position) else "; close the backtick"
+        return "; close the quotation mark."
+    return "; a column's name stands between backticks." if text.startswith("``", position) else "; close the backtick."
 
 
 class TokenCursor:

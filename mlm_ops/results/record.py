@@ -31,6 +31,8 @@ from mlm_ops.warehouse.files.reading import Reading
 
 #: A residual variance with fewer significant digits than this gets a note.
 _DIGITS = 6
+#: Robust tests by fewer degrees of freedom than this reject too often (Tipton 2015).
+_LEAST_DEGREES = 4
 
 
 @quiet_class
@@ -247,6 +249,7 @@ class FitRecord:
                 f"standard errors, df and p values of the fixed effects are cluster-robust: {self.robust} over "
                 f"{clusters.size} clusters of {group_name(clusters.group)}"
             )
+            sentences += self._few_degrees()
         if self.squares is not None:
             sentences.append(
                 f"standard errors and p values of the fixed effects are {self.robust}: they allow for unequal "
@@ -255,6 +258,17 @@ class FitRecord:
         if any(self.n_dropped.values()):
             sentences.append(rows_left_out(self.moments.n_obs, self.n_rows, self.n_dropped))
         return sentences
+
+    def _few_degrees(self) -> list[str]:
+        """Coefficients whose robust tests rest on too few clusters (Tipton 2015, Psychological Methods 20, 375-393)."""
+        names = [column.name for column in self.estimate.design.fixed.columns]
+        few = [name for name, df in zip(names, self.tests.df, strict=True) if df < _LEAST_DEGREES]
+        if not few:
+            return []
+        return [
+            f"fewer than {_LEAST_DEGREES} degrees of freedom, which few or very unequal clusters leave: "
+            f"{', '.join(few)}; there p values by robust errors are too small more often than they say"
+        ]
 
     def _far_references(self) -> list[str]:
         """Reference values of predictors that lie outside the data."""

@@ -39,6 +39,8 @@ def expand_ready_model(text: str) -> str:
     """
     tokens = [token for token in tokenize(text, STRUCTURAL) if (token.kind, token.text) != ("newline", "\n")]
     texts = [token.text for token in tokens]
+    if len(tokens) > 1 and texts[0] in FORMS and tokens[1].kind in {"name", "number"} and ":" not in texts:
+        raise FormulaError(FORMS[texts[0]], text, tokens[1].position)
     if ":" not in texts:
         return text
     colon = texts.index(":")

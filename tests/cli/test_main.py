@@ -86,8 +86,12 @@ class TestFitFormula:
         )
 
     def test_a_word_of_another_program(self, refused):
-        assert refused("fit", "mathach ~ ses + (1 | school)", HSB, "--estimator", "REML") == (
-            "mlm: Unknown estimator. Got 'REML'; expected one of reml, ml. Did you mean 'reml'?\n"
+        assert refused("fit", "mathach ~ ses + (1 | school)", HSB, "--estimator", "rml") == (
+            "mlm: Unknown estimator. Got 'rml'; expected one of reml, ml. Did you mean 'reml'?\n"
+        )
+        assert refused("fit", "mathach ~ ses + (1 | school)", HSB, "--REML=FALSE") == (
+            "mlm: Unknown arguments: --REML=FALSE. REML and ML are estimator 'reml' and 'ml' here. See: mlm fit "
+            "--help\n"
         )
 
     def test_a_table_of_a_database(self, capsys, fitted):

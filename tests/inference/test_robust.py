@@ -332,3 +332,15 @@ def test_analysis_files() -> None:
         parse_analysis(text.format("robust: CR3"))
     with pytest.raises(AnalysisError, match="A cluster is for robust errors"):
         _ = parse_analysis(text.format("cluster: school")).compiled_models
+
+
+def test_few_degrees_of_freedom_are_told() -> None:
+    fit = mlm.fit("y ~ x + w + (1 | school)", DATA, robust="CR2")
+    few = [name for name, df in fit.fixed_effects.select("term", "df").rows() if df < 4]
+    note = (
+        "fewer than 4 degrees of freedom, which few or very unequal clusters leave: {}; there p values by robust "
+        "errors are too small more often than they say"
+    )
+    assert few == ["w"]
+    assert note.format("w") in fit.notes
+    assert not any("degrees of freedom" in text for text in mlm.fit("y ~ x + w", DATA).notes)

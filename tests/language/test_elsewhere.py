@@ -75,10 +75,9 @@ def test_functions_inside_of_arithmetic() -> None:
 @pytest.mark.parametrize(
     ("options", "end"),
     [
-        ({"estimator": "REML"}, "expected one of reml, ml. Did you mean 'reml'?"),
-        ({"estimator": "Ml"}, "expected one of reml, ml. Did you mean 'ml'?"),
+        ({"estimator": "restricted"}, "expected one of reml, ml. Did you mean 'reml'?"),
         ({"df": "KR"}, "expected one of satterthwaite, kenward-roger, none. Did you mean 'kenward-roger'?"),
-        ({"robust": "cr2"}, "expected one of CR0, CR1, CR1S, CR2, HC0, HC1, HC2, HC3. Did you mean 'CR2'?"),
+        ({"robust": "sandwich"}, "expected one of CR0, CR1, CR1S, CR2, HC0, HC1, HC2, HC3. Did you mean 'CR1S'?"),
         (
             {"covariance": {"g": "us"}},
             "Did you mean 'unstructured'? Got 'us' for g; expected one of unstructured, diagonal, compound, identity, "
@@ -95,6 +94,16 @@ def test_values_of_options(options: dict[str, object], end: str) -> None:
     with pytest.raises(MlmError) as error:
         mlm.fit("y ~ x + (1 | g)", DATA, **options)  # type: ignore[arg-type]
     assert str(error.value).endswith(end)
+
+
+def test_errors_of_mplus_are_named() -> None:
+    with pytest.raises(MlmError, match=r"True, for the errors and chi-square of Mplus' MLR, or False\.$"):
+        mlm.sem("contextual: y ~ x", DATA, cluster="g", robust="MLR")  # type: ignore[arg-type]
+
+
+def test_words_of_options_in_any_case_of_letters() -> None:
+    fit = mlm.fit("y ~ x + (1 | g)", DATA, estimator="ML", df="None", robust="cr2")  # type: ignore[arg-type]
+    assert (fit.estimator, fit.df, fit.robust) == ("ml", "none", "CR2")
 
 
 def test_a_residual_structure_in_capitals() -> None:

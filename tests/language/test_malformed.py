@@ -68,6 +68,18 @@ FORMULAS: list[tuple[str, str, int | None]] = [
     ("y ~ x + (x | )", "The grouping factor after the bar is missing; write (1 | group) or (x | group).", 13),
     ("y ~ x + ( | g)", "The terms before the bar are missing; write (1 | group) or (x | group).", 10),
     ("y ~ x + (|)", "The terms before the bar are missing; write (1 | group) or (x | group).", 9),
+    (
+        "y ~ x + (1 | g) + (x | g)",
+        "The random effect of (Intercept) over g stands twice; keep one of them, as in (x | group), or (1 | group) + "
+        "(0 + x | group) without a covariance.",
+        21,
+    ),
+    (
+        "y ~ x + (0 + x | g) + (x | h) + (0 + x | g)",
+        "The random effect of x over g stands twice; keep one of them, as in (x | group), or (1 | group) + "
+        "(0 + x | group) without a covariance.",
+        39,
+    ),
     ("y ~ x | g", "A random part stands in parentheses: write (… | group), with + before what follows it.", 6),
     ("y ~ x + ()", "The formula does not parse: expected a column, a number or '(' but found ')'.", 9),
     ("y ~ within()", "within() takes one or two arguments. Got none.", 4),
@@ -147,14 +159,26 @@ FORMULAS: list[tuple[str, str, int | None]] = [
         5,
     ),
     ("y ~ x; z", "The formula does not parse: unexpected character ';'; put unusual column names in backticks.", 5),
-    ("y ~ x + $", "The formula does not parse: unexpected character '$'; put unusual column names in backticks.", 8),
-    ("y ~ x %in% z", "The formula does not parse: unexpected character '%'; put unusual column names in backticks.", 6),
+    (
+        "y ~ x + $",
+        "The formula does not parse: unexpected character '$'. A column is named alone, without its data.",
+        8,
+    ),
+    ("y ~ x %in% z", "The formula does not parse: unexpected character '%'. Nesting is x:z here.", 6),
     ("y ~ x + `z", "The formula does not parse: unexpected character '`'; close the backtick.", 8),
     ("y ~ ``", "The formula does not parse: unexpected character '`'; a column's name stands between backticks.", 4),
     ("y ~ x + 'z", 'The formula does not parse: unexpected character "\'"; close the quotation mark.', 8),
     ("y ~ 1x", "The formula does not parse: 'x' is out of place here; join terms with +, : or *.", 5),
-    ("y ~ data[x]", "The formula does not parse: unexpected character '['; put unusual column names in backticks.", 8),
-    ("y ~ .", "The formula does not parse: unexpected character '.'; put unusual column names in backticks.", 4),
+    (
+        "y ~ data[x]",
+        "The formula does not parse: unexpected character '['. A column is named alone, without its data.",
+        8,
+    ),
+    (
+        "y ~ .",
+        "The formula does not parse: unexpected character '.'. There is no . for all columns: name the predictors.",
+        4,
+    ),
     ("y ~ y + x", "The outcome 'y' also stands among the predictors; remove it from one side.", 0),
     ("y ~ log(y)", "The outcome 'y' also stands among the predictors, in log(y); remove it from one side.", 0),
     ("log(y) ~ y", "The outcome 'log(y)' also stands among the predictors; remove it from one side.", 0),
@@ -339,7 +363,7 @@ FILES: list[tuple[str, str]] = [
         "compare.0.0: got ['n']; expected a list of model names, or of pairs [reference, model].",
     ),
     (FILE + "estimator: mle\n", "Unknown estimator. Got 'mle'; expected one of reml, ml."),
-    (FILE + "estimator: REML\n", "Unknown estimator. Got 'REML'; expected one of reml, ml. Did you mean 'reml'?"),
+    (FILE + "estimator: RML\n", "Unknown estimator. Got 'RML'; expected one of reml, ml. Did you mean 'reml'?"),
     (FILE + "estimator: [reml]\n", "Unknown estimator. Got ['reml']; expected one of reml, ml."),
     (FILE + "df: welch\n", "Unknown df. Got 'welch'; expected one of satterthwaite, kenward-roger, none."),
     (

@@ -365,6 +365,9 @@ BAD = [
         "contextul: y ~ x",
         "Unknown ready model 'contextul'. Did you mean 'contextual'? There are contextual, mediation, cfa, growth.",
     ),
+    ("contextual y ~ x", FORMS["contextual"]),
+    ("mediation 1-1-1 x -> m -> y", FORMS["mediation"]),
+    ("mediation 1-1-1: x => m => y", "The model does not parse: unexpected character '='. A path is -> here."),
     ("mediaton 1-1-1: x -> m -> y", "Unknown ready model 'mediaton'. Did you mean 'mediation'?"),
 ]
 
