@@ -5,20 +5,15 @@ Run on request, as CONTRIBUTING.md says: the environment is installed from the p
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import duckdb
 import pytest
 
 import mlm_ops as mlm
+from tests.hosts.environments import ROOT, environment, lines_of
 
-ROOT = Path(__file__).parents[2]
-UV = os.environ.get("UV") or shutil.which("uv")
 SECTION = (ROOT / "docs" / "hosts.md").read_text(encoding="utf-8").partition("## DuckDB's clients")[2]
 RECIPES = re.findall(r"^(\w+)[^\n]*:\n\n```python\n(.*?)```", SECTION, re.MULTILINE | re.DOTALL)
 #: ibis calls a method that DuckDB 2.0 no longer has.
@@ -31,20 +26,7 @@ def test_there_are_four_recipes() -> None:
 
 @pytest.fixture(scope="module")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if UV is None:
-        pytest.skip("uv is not installed")
-    folder = tmp_path_factory.mktemp("clients")
-    python = folder / "environment" / "bin" / "python"
-    for command in (
-        (UV, "venv", "--quiet", "--python", sys.executable, folder / "environment"),
-        (UV, "pip", "install", "--quiet", "--python", python, ROOT, *PACKAGES),
-    ):
-        # elsewhere, where the repository's own versions do not hold
-        process = subprocess.run(
-            [str(part) for part in command], cwd=folder, capture_output=True, text=True, check=False
-        )
-        assert process.returncode == 0, process.stderr
-    return python
+    return environment(tmp_path_factory.mktemp("clients"), str(ROOT), *PACKAGES)
 
 
 @pytest.mark.clients
@@ -55,9 +37,7 @@ def test_a_recipe_gives_the_numbers_of_fit(name: str, recipe: str, python: Path,
     table = f"create table students as from '{data}'"
     script = f"import duckdb\nduckdb.connect('school.duckdb').execute({table!r}).close()\n{recipe}\nfor row in rows:\n"
     script += "    print('row', *row)\n"
-    process = subprocess.run([str(python), "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert process.returncode == 0, process.stderr
-    rows = [line.split()[1:] for line in process.stdout.splitlines() if line.startswith("row ")]
+    rows = [line.split()[1:] for line in lines_of(python, script, tmp_path) if line.startswith("row ")]
     expected = mlm.fit("mathach ~ ses + (1 | school)", duckdb.read_csv(str(data)).pl()).fixed_effects
     assert [name for name, _ in rows] == expected["term"].to_list()
     # two versions of DuckDB may add in another order
