@@ -11,13 +11,15 @@ from numpy.typing import NDArray
 
 from mlm_ops.estimation.crossed import build_cross
 from mlm_ops.estimation.design.products import CrossProducts
-from mlm_ops.estimation.nested import Elimination, Nest, build_nest, eliminate
+from mlm_ops.estimation.nested import CHUNK, Nest, build_nest, eliminate
 from mlm_ops.estimation.nested_derivatives import (
+    Step,
     expected_information,
     pull_back,
     pull_back_to_covariance,
     pull_back_to_products,
 )
+from mlm_ops.estimation.nested_in_chunks import eliminate_in_chunks
 from mlm_ops.moments.arrays import Numbers
 
 
@@ -67,28 +69,30 @@ class NestedEngine:
         """Random effects a unit of each level."""
         return tuple(rung.size for rung in self.nest.rungs)
 
-    def eliminate(self, lams: Sequence[Numbers]) -> tuple[Numbers, Any, list[Elimination]]:
+    def eliminate(self, lams: Sequence[Numbers]) -> tuple[Numbers, Any, Sequence[Step]]:
         """See `Engine`."""
+        if len(lams) == 1 and self.nest.roots.shape[2] > CHUNK:
+            return eliminate_in_chunks(self.nest, lams[0])
         return eliminate(self.nest, lams)
 
-    def pull_back(self, trace: list[Elimination], w_bar: Numbers, weight: float = 1.0) -> list[Numbers]:
+    def pull_back(self, trace: Sequence[Step], w_bar: Numbers, weight: float = 1.0) -> list[Numbers]:
         """See `Engine`."""
         return pull_back(trace, w_bar, weight)
 
-    def pull_back_to_covariance(self, trace: list[Elimination], w_bar: Numbers) -> list[Numbers]:
+    def pull_back_to_covariance(self, trace: Sequence[Step], w_bar: Numbers) -> list[Numbers]:
         """See `Engine`."""
         return pull_back_to_covariance(trace, w_bar)
 
-    def pull_back_to_products(self, trace: list[Elimination], w_bar: Numbers, weight: float = 1.0) -> Numbers:
+    def pull_back_to_products(self, trace: Sequence[Step], w_bar: Numbers, weight: float = 1.0) -> Numbers:
         """See `Engine`."""
         adjoint = pull_back_to_products(trace, w_bar, weight)
         return adjoint[:, :, np.argsort(self.orders[0])] if self.orders else adjoint
 
-    def expected_information(self, trace: list[Elimination]) -> list[Numbers]:
+    def expected_information(self, trace: Sequence[Step]) -> list[Numbers]:
         """See `Engine`."""
         return expected_information(trace)
 
-    def modes(self, trace: list[Elimination], beta: Numbers) -> list[tuple[Numbers, Numbers]]:
+    def modes(self, trace: Sequence[Step], beta: Numbers) -> list[tuple[Numbers, Numbers]]:
         """See `Engine`; computed from the top level down.
 
         With the upper levels' effects b_u known to have relative covariance V, a lower unit has

@@ -30,6 +30,8 @@ from mlm_ops.estimation.design.products import CrossProducts
 from mlm_ops.estimation.stacked import cholesky, inverse, premultiply, solve_lower, solve_upper
 from mlm_ops.moments.arrays import Numbers
 
+#: Units whose arrays, some forty numbers each, lie in a processor's cache.
+CHUNK = 8192
 #: A column with a smaller share of its mean square than this apart from those before it has none in that unit: it is
 #: what rounding leaves of a column that is their combination.
 _OWN_PART = 1e-14
@@ -151,6 +153,16 @@ class Elimination:
         flat = self.zx.reshape(-1, self.zx.shape[2])
         return (flat @ flat.T).reshape(*self.zx.shape[:2], *self.zx.shape[:2])
 
+    def weighted_pairs(self, w_bar: Numbers) -> Numbers:
+        """(q, q, q, q): sum over the units of ``(Q W_bar Q')_ab (Z' V^-1 Z)_cd`` with ``Q = Z' V^-1 X``."""
+        q = len(self.lam)
+        weighted = np.matmul(w_bar, self.zx)
+        h = np.empty_like(self.zz)
+        for a in range(q):
+            for b in range(a + 1):
+                h[a, b] = h[b, a] = np.einsum("rj,rj->j", weighted[a], self.zx[b])
+        return np.asarray(h.reshape(q * q, -1) @ self.zz.reshape(q * q, -1).T).reshape(q, q, q, q)
+
     @cached_property
     def m(self) -> Numbers:
         """(q, q, J) M: the relative covariance of the unit's random effects given the data."""
@@ -200,6 +212,8 @@ def build_nest(
         rank[order] = np.arange(len(order))
         sorted_parents = above[order]
         starts = np.flatnonzero(np.diff(sorted_parents, prepend=-1))
+        if len(starts) == 1:  # one number in memory
+            sorted_parents = np.broadcast_to(sorted_parents[:1].copy(), sorted_parents.shape)
         rungs.append(Rung(size, starts, sorted_parents))
         orders.append(order)
     rungs.reverse()
@@ -208,15 +222,30 @@ def build_nest(
         return Nest((), np.empty((0, 0, cross.cells)), cross.total[:, :, None]), []
     if not (orders[0] == np.arange(cross.cells)).all():
         cross = cross.take(orders[0])
-    q, starts = rungs[0].size, rungs[0].starts
-    own, others = slice(0, q), slice(q, None)
-    around = cross.around_means
-    inside = cross if around is None else around
-    rows = np.zeros((0, len(cross.combination.T), cross.cells)) if around is None else cross.mean_row[None]
-    one_parent = len(starts) == 1
-    rest = inside.total[others, others, None] if one_parent else _by_parent(inside.block(others, others), starts)
-    roots, rest = split_off(inside.block(own, slice(None)), rest, rows, None, rungs[0])
-    return Nest(tuple(rungs), roots, rest), orders
+    return Nest(tuple(rungs), *_roots_of_cells(cross, rungs[0])), orders
+
+
+def _roots_of_cells(cross: CrossProducts, rung: Rung) -> tuple[Numbers, Numbers]:
+    """``[R | Q]`` and ``E'E`` of the lowest level, as `split_off` has them."""
+    inside = cross.around_means or cross
+    own, others = slice(0, rung.size), slice(rung.size, None)
+    m, kind = cross.combination.shape[1], cross.kind
+    if len(rung.starts) > 1:
+        rest = _by_parent(inside.block(others, others), rung.starts)
+        return split_off(inside.block(own, slice(None)), rest, _known_rows(cross), None, rung)
+    # some cells at a time, whose copies are small
+    roots, rest = np.empty((rung.size, m, cross.cells), dtype=kind), inside.total[others, others, None]
+    for start in range(0, cross.cells, CHUNK):
+        cells = slice(start, start + CHUNK)
+        block, rows = inside.take(cells).block(own, slice(None)), _known_rows(cross.take(cells))
+        roots[:, :, cells], more = split_off(block, np.zeros_like(rest), rows, None, rung)
+        rest = rest + more
+    return roots, rest
+
+
+def _known_rows(cross: CrossProducts) -> Numbers:
+    """(k, m, cells) the rows that `split_off` knows of each cell: the columns' means, if they are known."""
+    return cross.mean_row[None] if cross.means is not None else np.zeros((0, cross.combination.shape[1], cross.cells))
 
 
 def split_off(
@@ -285,8 +314,8 @@ def eliminate(nest: Nest, lams: Sequence[Numbers]) -> tuple[Numbers, Any, list[E
     w, log_determinant, eliminations
         (r, r) ``[X y]' V^-1 [X y]``; ``log |V|``; the trace for `pull_back`.
     """
-    schur, log_determinants, trace = eliminate_below(nest, lams)
-    return schur[:, :, 0], sum(own.sum() for own in log_determinants), trace
+    schur, by_level, trace = eliminate_below(nest, lams)
+    return schur[:, :, 0], sum(own.sum() for own in by_level), trace
 
 
 def eliminate_below(nest: Nest, lams: Sequence[Numbers]) -> tuple[Numbers, list[Numbers], list[Elimination]]:
@@ -299,20 +328,28 @@ def eliminate_below(nest: Nest, lams: Sequence[Numbers]) -> tuple[Numbers, list[
         level first; the trace.
     """
     trace: list[Elimination] = []
-    log_determinants: list[Numbers] = []
     roots, rest = nest.roots, nest.rest
     for depth, (rung, lam) in enumerate(zip(nest.rungs, lams, strict=True)):
         if depth > 0:
             others = _by_parent(rest[rung.size :, rung.size :], rung.starts)
             roots, rest = split_off(rest[: rung.size], others, trace[-1].r, trace[-1].rung.starts, rung)
-        r_lam = np.matmul(lam.T, roots[:, : rung.size])
-        chol = cholesky(_plus_squares(r_lam))
-        log_determinants.append(2.0 * sum((np.log(chol[i][i]) for i in range(rung.size)), np.zeros(roots.shape[2])))
-        r = solve_lower(chol, roots[:, rung.size :].astype(r_lam.dtype, copy=True))
-        trace.append(Elimination(rung, lam, roots, r_lam, chol, r))
+        trace.append(eliminate_units(rung, lam, roots))
     if trace:
         rest = rest + _squares_by_parent(trace[-1].r, trace[-1].rung.starts)
-    return rest, log_determinants, trace
+    return rest, [log_determinants(step.chol) for step in trace], trace
+
+
+def eliminate_units(rung: Rung, lam: Numbers, roots: Numbers) -> Elimination:
+    """Eliminate the random effects of some units of a level from their roots, (q, q + r, units)."""
+    r_lam = np.matmul(lam.T, roots[:, : rung.size])
+    chol = cholesky(_plus_squares(r_lam))
+    r = solve_lower(chol, roots[:, rung.size :].astype(r_lam.dtype, copy=True))
+    return Elimination(rung, lam, roots, r_lam, chol, r)
+
+
+def log_determinants(chol: list[list[Numbers]]) -> Numbers:
+    """(J,) ``log |L L'|`` of each unit."""
+    return np.asarray(2.0 * sum(np.log(row[-1]) for row in chol))
 
 
 def _plus_squares(r_lam: Numbers) -> Numbers:

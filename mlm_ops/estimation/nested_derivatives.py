@@ -13,10 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlm_ops.estimation.nested import Elimination
+from mlm_ops.estimation.nested_in_chunks import ChunkedElimination
 from mlm_ops.moments.arrays import Array, Numbers
 
+Step = Elimination | ChunkedElimination
 
-def pull_back(trace: Sequence[Elimination], w_bar: Numbers, weight: float = 1.0) -> list[Numbers]:
+
+def pull_back(trace: Sequence[Step], w_bar: Numbers, weight: float = 1.0) -> list[Numbers]:
     """Derivatives by each Lambda of ``f(W, log |V|)``.
 
     Parameters
@@ -35,7 +38,7 @@ def pull_back(trace: Sequence[Elimination], w_bar: Numbers, weight: float = 1.0)
     return [2.0 * derivative @ step.lam for derivative, step in zip(by_covariance, trace, strict=True)]
 
 
-def pull_back_to_covariance(trace: Sequence[Elimination], w_bar: Numbers, weight: float = 1.0) -> list[Numbers]:
+def pull_back_to_covariance(trace: Sequence[Step], w_bar: Numbers, weight: float = 1.0) -> list[Numbers]:
     """Derivatives of ``f(W, log |V|)`` by each ``T / sigma2 = Lambda Lambda'``, (q, q) and symmetric."""
     derivatives = []
     for step, s_bar in _reverse(trace, w_bar, weight):
@@ -49,7 +52,7 @@ def pull_back_to_covariance(trace: Sequence[Elimination], w_bar: Numbers, weight
     return derivatives[::-1]
 
 
-def pull_back_to_products(trace: Sequence[Elimination], w_bar: Numbers, weight: float = 1.0) -> Numbers:
+def pull_back_to_products(trace: Sequence[Step], w_bar: Numbers, weight: float = 1.0) -> Numbers:
     """Derivatives of ``f(W, log |V|)`` by the lowest units' cross-products, (m, m, J), in the order of the trace."""
     below = w_bar[:, :, None]
     for step, s_bar in _reverse(trace, w_bar, weight):
@@ -57,7 +60,7 @@ def pull_back_to_products(trace: Sequence[Elimination], w_bar: Numbers, weight: 
     return below
 
 
-def _reverse(trace: Sequence[Elimination], w_bar: Numbers, weight: float) -> Iterator[tuple[Elimination, Numbers]]:
+def _reverse(trace: Sequence[Step], w_bar: Numbers, weight: float) -> Iterator[tuple[Step, Numbers]]:
     """Each step and its S_bar, by parent, from the top level down."""
     s_bar = w_bar[:, :, None]
     for step in reversed(trace):
@@ -66,7 +69,7 @@ def _reverse(trace: Sequence[Elimination], w_bar: Numbers, weight: float) -> Ite
             s_bar = _below(step, s_bar, weight)
 
 
-def _below(step: Elimination, s_bar: Numbers, weight: float) -> Numbers:
+def _below(step: Step, s_bar: Numbers, weight: float) -> Numbers:
     """The adjoint of a level's cross-products, which is the S_bar of the level below: (m, m, J)."""
     mb = step.mb
     side = -_times_by_parent(mb, s_bar, step.rung.parents)
@@ -76,7 +79,7 @@ def _below(step: Elimination, s_bar: Numbers, weight: float) -> Numbers:
     return np.concatenate((upper, np.concatenate((side.transpose(1, 0, 2), by_unit), axis=1)))
 
 
-def expected_information(trace: Sequence[Elimination]) -> list[Numbers]:
+def expected_information(trace: Sequence[Step]) -> list[Numbers]:
     """Leading term of the expected information of each ``vec(T / sigma2)``: sums of ``Z' V^-1 Z x Z' V^-1 Z``.
 
     V is that of the level and those below; Searle, Casella and McCulloch (1992), sec. 8.3, for -2 log-likelihood. What
@@ -103,7 +106,7 @@ def _times_by_parent(u: Numbers, s_bar: Numbers, parents: NDArray[np.int64]) -> 
 
 
 def hessian_by_covariance(
-    step: Elimination,
+    step: Step,
     w_bar: Array,
     directions: Array,
     w: Array,
@@ -147,17 +150,6 @@ def hessian_by_covariance(
         data -= np.einsum("krs,lsr->kl", inverse_dw, inverse_dw)
     # sum tr(T0 E T0 F) and sum tr(H E T0 F), H and T0 being symmetric
     determinant = np.einsum("kab,bcda,lcd->kl", directions, step.pairs_zz, directions)
-    schur = np.einsum("kab,dabc,lcd->kl", directions, _weighted_pairs(step, w_bar), directions)
+    schur = np.einsum("kab,dabc,lcd->kl", directions, step.weighted_pairs(w_bar), directions)
     result: Array = data - determinant + schur + schur.T
     return result
-
-
-def _weighted_pairs(step: Elimination, w_bar: Array) -> Array:
-    """(q, q, q, q): sum over the units of ``(Q W_bar Q')_ab T0_cd``."""
-    q = len(step.lam)
-    weighted = np.matmul(w_bar, step.zx)
-    h = np.empty_like(step.zz)
-    for a in range(q):
-        for b in range(a + 1):
-            h[a, b] = h[b, a] = np.einsum("rj,rj->j", weighted[a], step.zx[b])
-    return np.asarray(h.reshape(q * q, -1) @ step.zz.reshape(q * q, -1).T).reshape(q, q, q, q)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from mlm_ops.estimation.design.observations import Observations
 from mlm_ops.estimation.design.polynomial import ONE, Evaluator, Polynomial, product
+from mlm_ops.estimation.design.products import CrossProducts
 from mlm_ops.language.columns import DesignColumn
 from mlm_ops.language.model import Poly, Variable
 from mlm_ops.moments.arrays import Array, Codes
@@ -95,8 +96,8 @@ def _factors(variable: Variable) -> tuple[Variable, ...]:
     return (variable,)
 
 
-def element_products(basis: Basis, observations: Observations, codes: Codes, size: int) -> tuple[Array, Array | None]:
-    """Cross-products of the elements over the observations of each unit.
+def element_products(basis: Basis, observations: Observations, codes: Codes, size: int) -> CrossProducts:
+    """Cross-products of the elements over the observations of each unit; every element is a column.
 
     Parameters
     ----------
@@ -104,32 +105,36 @@ def element_products(basis: Basis, observations: Observations, codes: Codes, siz
         What the observations are.
     codes
         (units,) the unit that each of the observations' units lies in, 0 to size - 1.
-
-    Returns
-    -------
-    products, scatter
-        (E (E + 1) / 2, size), lower triangle by rows; and those around each unit's means, None where the constant is
-        no element of the observations, as of deviations from group means.
     """
     evaluator, elements = basis.evaluator, basis.elements
     means = [observations.means(evaluator, evaluator.mean(polynomial)) for polynomial in elements]
     as_they_are = size == len(codes) and bool((codes == np.arange(size)).all())
+
+    def by_cell(values: Array) -> Array:
+        return values if as_they_are else np.bincount(codes, values, size).astype(np.float64)
+
     pairs = [(i, j) for i in range(len(elements)) for j in range(i + 1)]
-    products = np.empty((len(pairs), size))
     inside = [evaluator.scatter(elements[i], elements[j]) for i, j in pairs]
-    for row, scatter, (i, j) in zip(products, inside, pairs, strict=True):
-        value = observations.products(evaluator, scatter, means[i], means[j])
-        row[:] = value if as_they_are else np.bincount(codes, value, size)
-    sizes = products[0]
-    if not sizes.all():
-        return products, None
-    around, n = np.empty_like(products), observations.sizes(evaluator)
+    sizes = by_cell(observations.products(evaluator, inside[0], means[0], means[0]))
+    if not sizes.all():  # the constant is no element, as of deviations from group means
+        products = [
+            observations.products(evaluator, own, means[i], means[j]) for own, (i, j) in zip(inside, pairs, strict=True)
+        ]
+        return CrossProducts(tuple(by_cell(own) for own in products), np.arange(len(pairs)), np.eye(len(elements)))
+    n = observations.sizes(evaluator)
+    rows = np.array([by_cell(n * mean) for mean in means]) / np.sqrt(sizes)
+    around: list[Array] = []
+    places = np.full(len(pairs), -1)
     if not as_they_are:
-        means = [mean - (np.bincount(codes, n * mean, size) / sizes)[codes] for mean in means]
-    for row, scatter, (i, j) in zip(around, inside, pairs, strict=True):
-        own = observations.scatter(scatter)
-        row[:] = own if as_they_are else np.bincount(codes, own + n * means[i] * means[j], size)
-    return products, around
+        means = [mean - (row / np.sqrt(sizes))[codes] for mean, row in zip(means, rows, strict=True)]
+    for place, (own, (i, j)) in enumerate(zip(inside, pairs, strict=True)):
+        scatter = observations.scatter(own)
+        if not as_they_are:
+            scatter = by_cell(scatter + n * means[i] * means[j])
+        if isinstance(scatter, np.ndarray) and scatter.any():
+            places[place] = len(around)
+            around.append(scatter)
+    return CrossProducts(tuple(around), places, np.eye(len(elements)), rows)
 
 
 def change_of_basis(g: Array, totals: Array, n_obs: int, freedom: str = "rotate") -> Change:

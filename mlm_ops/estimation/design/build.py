@@ -7,6 +7,7 @@ determinant); for a random block what its covariance structure says.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,6 @@ from mlm_ops.estimation.design.checks import (
 from mlm_ops.estimation.design.groups import FactorUnits, cells_of, grouping_factors, make_clusters, meanings
 from mlm_ops.estimation.design.observations import Observations, check_split, observations_of
 from mlm_ops.estimation.design.polynomial import Evaluator, Polynomial
-from mlm_ops.estimation.design.products import CrossProducts, unpack
 from mlm_ops.estimation.design.record import BlockDesign, Design, FixedDesign, LevelDesign
 from mlm_ops.estimation.design.residual import ResidualDesign, design_residual
 from mlm_ops.language.columns import DesignColumn, expand
@@ -64,8 +64,8 @@ def build_design(model: Model, moments: Moments, cluster: GroupingFactor | None 
     check_stated(model, evaluator, [fixed, *random])
     factors, cluster_factors = observations.of(factors), observations.of(cluster_factors)
     cells, first = cells_of([*factors, *cluster_factors], len(observations.units))
-    (elements, around), n_obs = element_products(basis, observations, cells, len(first)), observations.n_obs
-    totals = unpack(elements.sum(axis=1))
+    cross, n_obs = element_products(basis, observations, cells, len(first)), observations.n_obs
+    totals = cross.total
     for i, square in enumerate(np.diag(totals)):
         check_squares(basis.owners(i), np.array([n_obs]), np.zeros(1), np.array([square]))
     present = np.diag(totals) > 0
@@ -90,7 +90,7 @@ def build_design(model: Model, moments: Moments, cluster: GroupingFactor | None 
     design = Design(
         fixed=_fixed(fixed, span, fixed_g, change, offset, scale, observations),
         levels=levels,
-        cross=CrossProducts(elements, combination, around),
+        cross=replace(cross, combination=combination),
         n_obs=n_obs,
         split=observations.split,
         outcome_scale=scale,

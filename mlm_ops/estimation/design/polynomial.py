@@ -111,14 +111,15 @@ class Evaluator:
 
     def scatter(self, first: Polynomial, second: Polynomial) -> Coefficient:
         """(J,) cross-products of two polynomials around their unit means; 0.0 where one has no row-level part."""
-        total: Coefficient = 0.0
+        terms: list[Array] = []
         for factors, coefficient in first.items():
             for others, multiplier in second.items():
                 if factors and others:
                     i, j = self._row(factors), self._row(others)
-                    place = packed_place(max(i, j), min(i, j))
-                    total = total + coefficient * multiplier * self.moments.scatter[place]
-        return total
+                    own, factor = self.moments.scatter[packed_place(max(i, j), min(i, j))], coefficient * multiplier
+                    # most are the moments' own, which take no memory a second time
+                    terms.append(own if isinstance(factor, float) and factor == 1.0 else factor * own)
+        return sum(terms[1:], terms[0]) if terms else 0.0
 
     def _row(self, factors: Monomial) -> int:
         if factors not in self.row:
