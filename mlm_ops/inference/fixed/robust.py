@@ -283,8 +283,8 @@ def _adjust(span: Span, *, adjusted: bool) -> tuple[Array, Array, Array]:
 def _adjustment(span: Span) -> Array:
     """A of CR2, (J, r, r): ``D (D (V - X X') D)^-1/2 D`` with D D = V, generalised where X takes a direction whole.
 
-    It is the geometric mean of V and ``(V - X X')^-1`` and so does not depend on the root D; V is diagonal here. Without
-    random columns V is one, and X X' is diagonal too.
+    It is the geometric mean of V and ``(V - X X')^-1`` and so does not depend on the root D; V is diagonal here.
+    Without random columns V is one, and X X' is diagonal too.
     """
     if span.x.shape[1] == span.x.shape[2]:
         inner = 1.0 - (span.x**2).sum(axis=2)
