@@ -25,7 +25,7 @@ from mlm_ops.structural.cluster_sums import sums_of_complete_rows
 from mlm_ops.structural.effect_layout import EffectLayout
 from mlm_ops.structural.estimate import SemEstimate
 from mlm_ops.structural.likelihood import Likelihood
-from mlm_ops.structural.quadrature import QuadratureEvaluation, QuadratureLikelihood
+from mlm_ops.structural.quadrature import NodeBlock, QuadratureLikelihood
 
 #: A variance between clusters below this share of its column's is zero but for rounding.
 _ROUNDING = 1e-12
@@ -125,11 +125,12 @@ def _posterior(estimate: SemEstimate, targets: Array) -> tuple[Array, Array]:
     """(J, r) means and variances of linear combinations of the disturbances of level 2."""
     likelihood, theta = estimate.likelihood, estimate.optimum.theta
     if isinstance(likelihood, QuadratureLikelihood):
-        nodes = likelihood.evaluate(theta)
-        if nodes is None:
-            raise _singular()
-        means, variances = _given_observed(nodes.likelihood, nodes.at, targets)
-        return _over_nodes(nodes, means, variances)
+        try:
+            parts = [_over_nodes(block, targets) for block in likelihood.blocks(theta)]
+        except np.linalg.LinAlgError as error:
+            raise _singular() from error
+        means, variances = zip(*parts, strict=True)
+        return np.concatenate(means), np.concatenate(variances)
     if isinstance(likelihood, Likelihood):
         likelihood = ClusterLikelihood(likelihood.structure, sums_of_complete_rows(likelihood.statistics, ()))
     assert isinstance(likelihood, ClusterLikelihood)
@@ -170,9 +171,11 @@ def _given_observed(likelihood: ClusterLikelihood, at: ClusterEvaluation, target
     return mean, variance
 
 
-def _over_nodes(nodes: QuadratureEvaluation, means: Array, variances: Array) -> tuple[Array, Array]:
+def _over_nodes(block: NodeBlock, targets: Array) -> tuple[Array, Array]:
     """Averages over each cluster's nodes: of the means, and of variances with those of the means added."""
-    shares = nodes.shares[:, :, None]
-    means, variances = (array.reshape(*nodes.shares.shape, -1) for array in (means, variances))
+    shares = block.shares[:, :, None]
+    means, variances = (
+        array.reshape(*block.shares.shape, -1) for array in _given_observed(block.likelihood, block.at, targets)
+    )
     mean = (shares * means).sum(axis=1)
     return mean, (shares * (variances + (means - mean[:, None]) ** 2)).sum(axis=1)

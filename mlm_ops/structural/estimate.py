@@ -90,7 +90,8 @@ class SemEstimate:
         if not isinstance(self.likelihood, QuadratureLikelihood):
             return None
         theta = self.optimum.theta
-        return (self.optimum.evaluation.deviance - self.likelihood.adapted(theta, CHECK).deviance(theta)) / 2
+        more = CHECK[len(self.structure.latent_slopes)]
+        return (self.optimum.evaluation.deviance - self.likelihood.adapted(theta, more).deviance(theta)) / 2
 
     @property
     def log_likelihood(self) -> float:
@@ -188,22 +189,33 @@ def _with_varying_start(table: ParameterTable) -> ParameterTable:
 
 
 def _check_slope_varies(table: ParameterTable, quadrature: QuadratureLikelihood, theta: Array) -> None:
-    """Refuse a latent-centred slope without variance: nodes that are held have no integral over it.
+    """Refuse latent-centred slopes without variance, or with a correlation of one: nodes have no integral over them.
 
     Raises
     ------
     IdentificationError
-        With its name.
+        With their names.
     """
-    slope = table.slopes[quadrature.structure.latent_slopes[0]]
-    place = quadrature.structure.levels[1].names.index(slope.name)
-    variance = quadrature.structure.moments(theta)[1].spread[place, place]
-    if variance * unit_shares(quadrature, theta)[1][place] > BESIDE_BOUND:
+    slopes = [table.slopes[latent] for latent in quadrature.structure.latent_slopes]
+    places = [quadrature.structure.levels[1].names.index(slope.name) for slope in slopes]
+    spread = quadrature.structure.moments(theta)[1].spread[np.ix_(places, places)]
+    variances = np.diag(spread)
+    shares = variances * unit_shares(quadrature, theta)[1][places]
+    for slope, share in zip(slopes, shares, strict=True):
+        if not share > BESIDE_BOUND:
+            raise IdentificationError(
+                f"The variance of the random slope {slope.name!r} of {slope.predictor} around its latent mean is zero, "
+                f"where its likelihood by quadrature has no value. Give it a fixed slope, as in {slope.outcome} ~ "
+                f'{slope.predictor}, or take the predictor as it is observed by slopes="observed".'
+            )
+    if np.linalg.eigvalsh(spread / np.sqrt(np.outer(variances, variances)))[0] > BESIDE_BOUND:
         return
+    first, second = slopes
     raise IdentificationError(
-        f"The variance of the random slope {slope.name!r} of {slope.predictor} around its latent mean is zero, where "
-        f"its likelihood by quadrature has no value. Give it a fixed slope, as in {slope.outcome} ~ {slope.predictor}, "
-        'or take the predictor as it is observed by slopes="observed".'
+        f"The random slopes {first.name!r} of {first.predictor} and {second.name!r} of {second.predictor} around their "
+        "latent means have a correlation of one, where their likelihood by quadrature has no value. Give one of them a "
+        f"fixed slope, as in {second.outcome} ~ {second.predictor}, fix their covariance, or take the predictors as "
+        'they are observed by slopes="observed".'
     )
 
 

@@ -73,7 +73,7 @@ def sem(
         Cluster-robust standard errors instead of those by the observed information.
     slopes
         Of what a random slope ``y ~ rv("s")*x`` is where x has a part at level 2 too: of x around its ``latent`` mean,
-        by quadrature, for one slope; or of x as it is ``observed``. Elsewhere x is taken as it is.
+        by quadrature, for one or two slopes; or of x as it is ``observed``. Elsewhere x is taken as it is.
     missing
         ``listwise`` leaves rows out that miss a value; ``ml`` takes all that there is of every row and cluster, by
         full-information maximum likelihood. Rows that miss the predictor of a random slope are left out either way.

@@ -209,14 +209,18 @@ class SemRecord:
         return notes
 
     def _notes_of_quadrature(self) -> list[str]:
-        """How exact the likelihood of a slope of a part within clusters is."""
+        """How exact the likelihood of slopes of parts within clusters is."""
         error = self.estimate.quadrature_error
         latent = [slope for slope in self.estimate.table.slopes if slope.latent]
         if error is None or not latent:
             return []
+        d = len(latent)
+        nodes, more = (" x ".join([str(count[d])] * d) for count in (NODES, CHECK))
+        texts = " and ".join(f"{slope.name} of {slope.predictor}" for slope in latent)
+        subject = f"the slope {texts} within clusters is" if d == 1 else f"the slopes {texts} within clusters are"
         return [
-            f"the slope {latent[0].name} of {latent[0].predictor} within clusters is integrated over by {NODES} nodes "
-            f"a cluster; {CHECK} nodes change the log-likelihood by {abs(error):.1g}"
+            f"{subject} integrated over by {nodes} nodes a cluster; {more} nodes change the log-likelihood by "
+            f"{abs(error):.1g}"
         ]
 
     def _notes_of_missing(self, statistics: ClusterSums) -> list[str]:
