@@ -17,7 +17,9 @@ from mlm_ops.estimation.nested_derivatives import (
     pull_back,
     pull_back_to_covariance,
     pull_back_to_products,
+    second_order,
 )
+from mlm_ops.estimation.second_order import SecondOrder
 from mlm_ops.moments.arrays import Numbers
 
 
@@ -49,6 +51,14 @@ class Engine(Protocol):
 
     def expected_information(self, trace: Any) -> list[Numbers]:
         """A metric for each ``vec(T / sigma2)``, (q * q, q * q): the leading term of the expected information."""
+
+    def has_curvature(self, lams: Sequence[Numbers]) -> bool:
+        """Whether the determinant's part of `second_order` is known at these Lambdas."""
+
+    def second_order(
+        self, trace: Any, directions: Sequence[Numbers], w_bar: Numbers, *, determinant: bool = True
+    ) -> SecondOrder:
+        """What second derivatives along k directions (k, q, q) of every ``T / sigma2`` are made of, weights of W."""
 
     def modes(self, trace: Any, beta: Numbers) -> list[tuple[Numbers, Numbers]]:
         """Conditional modes (q, J) and relative covariance matrices (q, q, J) of each factor's random effects."""
@@ -87,6 +97,17 @@ class NestedEngine:
     def expected_information(self, trace: list[Elimination]) -> list[Numbers]:
         """See `Engine`."""
         return expected_information(trace)
+
+    def has_curvature(self, lams: Sequence[Numbers]) -> bool:
+        """See `Engine`: for one factor."""
+        return len(lams) == 1
+
+    def second_order(
+        self, trace: list[Elimination], directions: Sequence[Numbers], w_bar: Numbers, *, determinant: bool = True
+    ) -> SecondOrder:
+        """See `Engine`."""
+        (step,), (own,) = trace, directions
+        return second_order(step, own, w_bar)
 
     def modes(self, trace: list[Elimination], beta: Numbers) -> list[tuple[Numbers, Numbers]]:
         """See `Engine`; computed from the top level down.
@@ -131,4 +152,4 @@ def build_engine(
     if nested:
         nest, orders = build_nest(cross, sizes, codes)
         return NestedEngine(nest, tuple(orders))
-    return build_cross(cross.full, sizes, codes)
+    return build_cross(cross, sizes, codes)
