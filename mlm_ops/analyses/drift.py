@@ -16,7 +16,7 @@ so this test is conservative: with the same rows in both runs it never rejects.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,6 @@ import numpy as np
 import polars as pl
 
 from mlm_ops.inference.fixed.tests import holm
-from mlm_ops.moments.arrays import Array
 from mlm_ops.results.tables.columns import FLAG, REAL, TEXT, ColumnTypes, frame, with_model
 
 DRIFT: ColumnTypes = {
@@ -48,7 +47,7 @@ DRIFT: ColumnTypes = {
 }
 
 #: Result tables of a run that a comparison reads.
-FIT_READS = ("fixed_effects", "variance_components", "fit_statistics", "influence", "random_effects", "models")
+FIT_READS = ("fixed_effects", "variance_components", "fit_statistics", "models")
 SEM_READS = ("sem_parameters", "sem_fit")
 READS = (*FIT_READS, *SEM_READS)
 #: A difference below this share of its parameter's standard error counts as rounding.
@@ -56,6 +55,12 @@ _ROUNDING = 1e-8
 #: A run with fewer than this share of the earlier run's rows, or of its groups, is flagged.
 SHRUNK = 0.5
 _COMPONENT = ("group", "term", "other")
+#: Symbols by which a parameter goes in the later and the earlier run: a factor's new level moves those behind it.
+Symbols = tuple[str, str]
+#: The parameter that every model has, whose influences tell which groups there are.
+RESIDUAL: Symbols = ("sigma2", "sigma2")
+#: The intraclass correlation goes by the same name in both runs.
+ICC: Symbols = ("icc", "icc")
 _LEVELS = {1: "within", 2: "between"}
 Tables = Mapping[str, pl.DataFrame]
 Row = dict[str, Any]
@@ -69,13 +74,60 @@ class StoredRun:
     tables: Mapping[str, pl.DataFrame]
 
 
-def drift(now: StoredRun, before: StoredRun, alpha: float) -> pl.DataFrame:
+@dataclass(frozen=True)
+class Change:
+    """How the difference of a parameter between two runs changes when each of J groups is left out of both.
+
+    Attributes
+    ----------
+    n
+        J, the groups of either run.
+    squares
+        The sum of the squared deviations of the changes from their mean.
+    spread
+        The sum of the squared deviations of those squares from theirs.
+    """
+
+    n: int
+    squares: float
+    spread: float
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many groups of a grouping factor the earlier run has, the later one, and both."""
+
+    group: str
+    before: int
+    now: int
+    shared: int
+
+
+@dataclass(frozen=True)
+class Groups:
+    """What two runs say of single groups.
+
+    Attributes
+    ----------
+    changes
+        By model and symbols; a parameter whose influences are not known in both runs is missing.
+    counts
+        By model.
+    """
+
+    changes: Mapping[tuple[str, Symbols], Change]
+    counts: Mapping[str, Sequence[Counts]]
+
+
+def drift(now: StoredRun, before: StoredRun, groups: Groups, alpha: float) -> pl.DataFrame:
     """Compare two runs, model by model.
 
     Parameters
     ----------
     now, before
         The later run and the earlier one.
+    groups
+        What they say of single groups, of the parameters that `symbol_pairs` lists.
     alpha
         The significance level of the flags, for all tests of a model together (Holm).
 
@@ -86,20 +138,21 @@ def drift(now: StoredRun, before: StoredRun, alpha: float) -> pl.DataFrame:
         the previous one or the baseline. A model that is not in both runs has no rows.
     """
     frames = [pl.DataFrame(schema={"model": pl.String(), **DRIFT})]
-    for model, rows_of in _shared_models(now.tables, before.tables):
-        now_tables, before_tables = (_tables_of_model(run.tables, model) for run in (now, before))
-        rows = _with_flags(list(rows_of(now_tables, before_tables)), alpha)
+    models = [(model, True) for model in _shared(now.tables, before.tables, "models")]
+    models += [(model, False) for model in _shared(now.tables, before.tables, "sem_fit")]
+    for model, is_mixed in models:
+        both = _tables_of_model(now.tables, model), _tables_of_model(before.tables, model)
+        rows = _with_flags(list(_model_rows(model, *both, groups) if is_mixed else _sem_rows(*both)), alpha)
         values = {name: [row.get(name) for row in rows] for name in DRIFT}
         values["reference_run"] = [before.run_id] * len(rows)
         frames.append(with_model(model, frame(DRIFT, values)))
     return pl.concat(frames)
 
 
-def _shared_models(now: Tables, before: Tables) -> Iterator[tuple[str, Callable[[Tables, Tables], Iterator[Row]]]]:
-    """Yield each model that both runs have, with the function that makes its rows."""
-    for table, rows_of in (("models", _model_rows), ("sem_fit", _sem_rows)):
-        before_models = set(before[table]["model"])
-        yield from ((name, rows_of) for name in now[table]["model"] if name in before_models)
+def _shared(now: Tables, before: Tables, table: str) -> list[str]:
+    """The models of a table that both runs have."""
+    before_models = set(before[table]["model"])
+    return [name for name in now[table]["model"] if name in before_models]
 
 
 def _sem_rows(now_tables: Tables, before_tables: Tables) -> Iterator[Row]:
@@ -143,61 +196,58 @@ def _tables_of_model(tables: Tables, model: str) -> dict[str, pl.DataFrame]:
     }
 
 
-def _model_rows(now_tables: Tables, before_tables: Tables) -> Iterator[Row]:
+def _model_rows(model: str, now_tables: Tables, before_tables: Tables, groups: Groups) -> Iterator[Row]:
     """Yield the rows of a mixed model, tests first; the tests have no flags yet."""
     formulas = [tables["models"]["formula"][0] for tables in (now_tables, before_tables)]
     if formulas[0] != formulas[1]:
         note = f"the model has changed, so that its parameters are not compared; it was {formulas[1]}"
         yield {"kind": "model", "flagged": False, "note": note}
     else:
-        yield from _parameter_rows(now_tables, before_tables)
-    yield from _sample_rows(now_tables, before_tables)
+        yield from _parameter_rows(model, now_tables, before_tables, groups.changes)
+    yield from _sample_rows(now_tables, before_tables, groups.counts.get(model, ()))
 
 
-def _parameter_rows(now_tables: Tables, before_tables: Tables) -> Iterator[Row]:
-    changes = _Changes(now_tables["influence"], before_tables["influence"])
+def symbol_pairs(now: StoredRun, before: StoredRun) -> list[tuple[str, Symbols]]:
+    """Models and parameters of two runs for `compare_groups`: of every mixed model the residual variance."""
+    pairs = []
+    for model in _shared(now.tables, before.tables, "models"):
+        now_tables, before_tables = (_tables_of_model(run.tables, model) for run in (now, before))
+        pairs.append((model, RESIDUAL))
+        if now_tables["models"]["formula"][0] == before_tables["models"]["formula"][0]:
+            estimates = _estimates(now_tables, before_tables)
+            symbols = [(now_row["symbol"], before_row["symbol"]) for _, _, now_row, before_row in estimates]
+            pairs += [(model, pair) for pair in dict.fromkeys((*symbols, ICC)) if pair != RESIDUAL]
+    return pairs
+
+
+def _estimates(now_tables: Tables, before_tables: Tables) -> Iterator[tuple[str, Sequence[str], Row, Row]]:
+    """Yield kind, keys and both rows of each fixed effect and variance that both runs have."""
     tables = (("fixed_effect", "fixed_effects", ("term",)), ("variance", "variance_components", _COMPONENT))
     for kind, table, keys in tables:
         before_rows = {tuple(row[key] for key in keys): row for row in before_tables[table].iter_rows(named=True)}
         for now in now_tables[table].iter_rows(named=True):
             if (before := before_rows.get(tuple(now[key] for key in keys))) is not None:
-                change = changes.of(now["symbol"], before["symbol"])
-                errors, df = ((now.get(name), before.get(name)) for name in ("std_error", "df"))
-                keys_of_row = {"kind": kind} | {key: now[key] for key in keys}
-                yield keys_of_row | _comparison_row(now["estimate"], before["estimate"], errors, change, df)
+                yield kind, keys, now, before
+
+
+def _parameter_rows(
+    model: str, now_tables: Tables, before_tables: Tables, changes: Mapping[tuple[str, Symbols], Change]
+) -> Iterator[Row]:
+    for kind, keys, now, before in _estimates(now_tables, before_tables):
+        change = changes.get((model, (now["symbol"], before["symbol"])))
+        errors, df = ((now.get(name), before.get(name)) for name in ("std_error", "df"))
+        keys_of_row = {"kind": kind} | {key: now[key] for key in keys}
+        yield keys_of_row | _comparison_row(now["estimate"], before["estimate"], errors, change, df)
     icc = now_tables["fit_statistics"]["icc"][0], before_tables["fit_statistics"]["icc"][0]
     if None not in icc:
-        yield {"kind": "icc"} | _comparison_row(*icc, (None, None), changes.of("icc", "icc"), (None, None))
-
-
-class _Changes:
-    """The influence of each group on the parameters of two runs, with one numbering for the groups of both."""
-
-    def __init__(self, now_rows: pl.DataFrame, before_rows: pl.DataFrame) -> None:
-        numbers = pl.concat([now_rows["unit"], before_rows["unit"]]).rank("dense").to_numpy().astype(np.int64) - 1
-        self._size = int(numbers.max(initial=-1)) + 1
-        self._runs = [
-            (run["symbol"], run["change"].to_numpy(), own)
-            for run, own in ((now_rows, numbers[: now_rows.height]), (before_rows, numbers[now_rows.height :]))
-        ]
-
-    def of(self, symbol: str, before: str) -> Array | None:
-        """Return (J,) the change of the difference when each group is left out; None where influences are missing."""
-        difference, is_member = np.zeros(self._size), np.zeros(self._size, dtype=bool)
-        for (symbols, values, numbers), run_symbol, sign in zip(self._runs, (symbol, before), (1.0, -1.0), strict=True):
-            mask = (symbols == run_symbol).to_numpy()
-            if not mask.any() or np.isnan(values[mask]).any():
-                return None
-            difference[numbers[mask]] += sign * values[mask]
-            is_member[numbers[mask]] = True
-        return difference[is_member]
+        yield {"kind": "icc"} | _comparison_row(*icc, (None, None), changes.get((model, ICC)), (None, None))
 
 
 def _comparison_row(
     now: float | None,
     before: float | None,
     errors: tuple[float | None, float | None],
-    change: Array | None,
+    change: Change | None,
     degrees: tuple[float | None, float | None],
 ) -> Row:
     """Return the row of one comparison, without its flag."""
@@ -218,15 +268,12 @@ def _comparison_row(
     return row | {"p_value": _two_sided(row["statistic"], row["df"])}
 
 
-def _jackknife(change: Array) -> float:
-    size = len(change)
-    return float(np.sqrt((size - 1) / size * np.sum((change - change.mean()) ** 2)))
+def _jackknife(change: Change) -> float:
+    return math.sqrt((change.n - 1) / change.n * change.squares)
 
 
-def _degrees(change: Array) -> float | None:
-    squares = (change - change.mean()) ** 2
-    spread = float(np.sum((squares - squares.mean()) ** 2))
-    return min(2.0 * float(squares.sum()) ** 2 / spread, len(change) - 1.0) if spread > 0 else None
+def _degrees(change: Change) -> float | None:
+    return min(2.0 * change.squares**2 / change.spread, change.n - 1.0) if change.spread > 0 else None
 
 
 def _two_sided(statistic: float, df: float | None) -> float:
@@ -243,28 +290,14 @@ def _with_flags(rows: list[Row], alpha: float) -> list[Row]:
     return [{"flagged": False} | row for row in rows]
 
 
-def _sample_rows(now_tables: Tables, before_tables: Tables) -> Iterator[Row]:
+def _sample_rows(now_tables: Tables, before_tables: Tables, counts: Sequence[Counts]) -> Iterator[Row]:
     """Yield the number of rows of the model, and of its shared, new and vanished groups."""
-    counts = [tables["fit_statistics"]["n_obs"][0] for tables in (now_tables, before_tables)]
-    yield _count_row("rows", None, counts[1], counts[0], counts[0] < SHRUNK * counts[1])
-    source = (
-        "influence" if all(tables["influence"].height for tables in (now_tables, before_tables)) else "random_effects"
-    )
-    units, before_units = (_units(tables[source]) for tables in (now_tables, before_tables))
-    for group, now in units.items():
-        before = before_units.get(group, set())
-        shared = len(now & before)
-        yield _count_row("groups", group, len(before), len(now), shared < SHRUNK * len(before))
-        for term, count in (("shared", shared), ("new", len(now - before)), ("vanished", len(before - now))):
-            yield {"kind": "sample", "group": group, "term": f"groups {term}", "now": float(count)}
-
-
-def _units(rows: pl.DataFrame) -> dict[str, set[str]]:
-    """Return the units of each grouping factor."""
-    units: dict[str, set[str]] = {}
-    for group, unit in zip(rows["group"], rows["unit"], strict=True):
-        units.setdefault(group, set()).add(unit)
-    return units
+    rows = [tables["fit_statistics"]["n_obs"][0] for tables in (now_tables, before_tables)]
+    yield _count_row("rows", None, rows[1], rows[0], rows[0] < SHRUNK * rows[1])
+    for of in counts:
+        yield _count_row("groups", of.group, of.before, of.now, of.shared < SHRUNK * of.before)
+        for term, n in (("shared", of.shared), ("new", of.now - of.shared), ("vanished", of.before - of.shared)):
+            yield {"kind": "sample", "group": of.group, "term": f"groups {term}", "now": float(n)}
 
 
 def _count_row(term: str, group: str | None, before: int, now: int, flagged: bool) -> Row:

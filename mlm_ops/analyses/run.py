@@ -35,7 +35,6 @@ from mlm_ops.results.tables.questions import contrasts, interaction_tables
 from mlm_ops.results.tables.suppression import publishable
 from mlm_ops.structural import tables as structural_tables
 from mlm_ops.structural.fitting import collect_sem, fit_sem
-from mlm_ops.structural.parameters import parameter_table
 from mlm_ops.warehouse.ownership import CENTERED, CENTERED_IN_POLARS, MOMENTS, check_not_read
 from mlm_ops.warehouse.relation import TABLE
 from mlm_ops.warehouse.sql import identifier
@@ -236,9 +235,12 @@ def question_tables(
 
 def sem_tables(analysis: Analysis, name: str, fitted: SemFit, moments: Moments) -> dict[str, pl.DataFrame]:
     """Every result table of one structural equation model of an analysis."""
-    return publishable(
-        structural_tables.sem_tables(name, fitted), analysis.min_publish_n, analysis.compiled_models, moments
-    )
+    tables = structural_tables.sem_tables(name, fitted)
+    least = analysis.min_publish_n
+    if any(group.n_obs < least for group in fitted.measures.by_group):
+        # a group's own parameters tell of its rows
+        tables = {table: rows.clear() for table, rows in tables.items()}
+    return publishable(tables, least, analysis.compiled_models, moments)
 
 
 def fit_analysis_sem(analysis: Analysis, name: str, moments: Moments, connection: duckdb.DuckDBPyConnection) -> SemFit:
@@ -246,12 +248,20 @@ def fit_analysis_sem(analysis: Analysis, name: str, moments: Moments, connection
 
     With ``missing: ml`` it takes incomplete rows, which the moments of all models leave out: it scans them by itself.
     """
-    (model, cluster), spec = analysis.compiled_sem[name], analysis.sem[name]
+    request, spec = analysis.compiled_sem[name], analysis.sem[name]
     with model_in_errors(analysis, f"model {name} of sem", name):
         if spec.missing == "ml":
-            table = parameter_table(model, spec.slopes)
-            moments = collect_sem(table, cluster, open_rows(analysis, connection), spec.missing)
-        fitted = fit_sem(model, moments, cluster, robust=spec.robust, slopes=spec.slopes, missing=spec.missing)
+            rows = open_rows(analysis, connection)
+            moments = collect_sem(request.columns_table, request.cluster, rows, spec.missing, request.group)
+        fitted = fit_sem(
+            request.model,
+            moments,
+            request.cluster,
+            robust=spec.robust,
+            slopes=spec.slopes,
+            missing=spec.missing,
+            grouping=request.grouping,
+        )
         tell_fit(fitted, int(fitted.estimate.statistics.n_obs), fitted.estimate.log_likelihood)
     return fitted
 

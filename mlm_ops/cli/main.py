@@ -211,11 +211,17 @@ def show(options: argparse.Namespace) -> int:
     from mlm_ops.analyses.store.schema import TABLES
     from mlm_ops.cli.results import read_results
     from mlm_ops.cli.show import of_analysis, of_models, print_report, print_results
-    from mlm_ops.cli.terminal import OVERVIEW
+    from mlm_ops.cli.terminal import LONG_TABLES, OVERVIEW
     from mlm_ops.results.text.side_by_side import SOURCES
 
     if options.side_by_side and options.table:
         raise MlmError("--side-by-side is made from several tables. Leave out --table, or ask for the table alone.")
+    if options.all and options.table in LONG_TABLES:
+        from mlm_ops.cli.long_tables import show_whole_table
+
+        _raise_on_interrupt()  # a copy of the rows is removed first
+        show_whole_table(options, _tell)
+        return 0
     names = [options.table] if options.table else list(SOURCES if options.side_by_side else OVERVIEW)
     is_overview = not options.table and not options.side_by_side
     others = [name for name in TABLES if name not in names] if is_overview else []

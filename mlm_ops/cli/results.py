@@ -61,5 +61,10 @@ def read_results(
         tables = {name: read_latest(connection, name) for name in names}
         tables |= {name: read_latest(connection, name, one_row=True) for name in named}
     if runs.is_empty():
-        raise StoreError(f"There are no finished results in {short_path(path)} yet.")
+        raise no_results(path)
     return path, runs, tables
+
+
+def no_results(path: Path) -> StoreError:
+    """The error of a database whose store has no finished run."""
+    return StoreError(f"There are no finished results in {short_path(path)} yet.")

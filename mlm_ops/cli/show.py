@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,24 +72,34 @@ def of_analysis(
     runs: pl.DataFrame, tables: dict[str, pl.DataFrame], analysis: str
 ) -> tuple[pl.DataFrame, dict[str, pl.DataFrame]]:
     """Keep the rows of one analysis, which has to exist."""
+    frames = {name: frame.filter(frame["analysis"] == analysis) for name, frame in tables.items()}
+    return run_of(runs, analysis), frames
+
+
+def run_of(runs: pl.DataFrame, analysis: str) -> pl.DataFrame:
+    """The run of one analysis, which has to exist."""
     analyses = list(runs["analysis"])
     if analysis not in analyses:
         raise MlmError(unknown_result("analysis", analysis, analyses))
-    frames = {name: frame.filter(frame["analysis"] == analysis) for name, frame in tables.items()}
-    return runs.filter(runs["analysis"] == analysis), frames
+    return runs.filter(runs["analysis"] == analysis)
 
 
 def of_models(tables: dict[str, pl.DataFrame], models: Sequence[str]) -> dict[str, pl.DataFrame]:
     """Keep the rows of some models, which have to exist, and those that are of no model alone."""
     with_models = {name: frame for name, frame in tables.items() if "model" in frame.columns}
-    names = list(dict.fromkeys(name for frame in with_models.values() for name in frame["model"].drop_nulls()))
+    check_models(models, [name for frame in with_models.values() for name in frame["model"].drop_nulls()])
+    return tables | {
+        name: frame.filter(pl.col("model").is_in(models) | pl.col("model").is_null())
+        for name, frame in with_models.items()
+    }
+
+
+def check_models(models: Sequence[str], present: Iterable[str]) -> None:
+    """Refuse a model that there are no results of."""
+    names = list(dict.fromkeys(present))
     for model in models:
         if model not in names:
             raise MlmError(
                 f"There are no results of such a model. Got {model}; expected {list_names(names) or 'no model'}."
                 f"{did_you_mean(model, names)}"
             )
-    return tables | {
-        name: frame.filter(pl.col("model").is_in(models) | pl.col("model").is_null())
-        for name, frame in with_models.items()
-    }

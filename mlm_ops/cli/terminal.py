@@ -115,6 +115,7 @@ LONG_TABLES = {
     "groups": 10,
     "unit_lines": 10,
     "curves": 10,
+    "influence": 10,
     "diagnostics": 10,
     "drift": 20,
 }
@@ -144,9 +145,17 @@ PLAIN_WIDTH = 200
 SENTENCE_WIDTH = 100
 
 
+class ResultConsole(Console):
+    """A console whose closed pipe ends the command with the status that it has for that."""
+
+    def on_broken_pipe(self) -> None:
+        """Hand the error on."""
+        raise BrokenPipeError
+
+
 def console() -> Console:
     """Write to standard output: as wide as the terminal, or wide enough for every table in a pipe."""
-    return Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH, highlight=False)
+    return ResultConsole(width=None if sys.stdout.isatty() else PLAIN_WIDTH, highlight=False)
 
 
 def show_tables(target: Console, tables: Mapping[str, pl.DataFrame], all_rows: Callable[[str], str]) -> None:
@@ -231,10 +240,7 @@ def show_table(
     note: str | None = None,
 ) -> None:
     """Print one result table, its numbers rounded for reading, and say which rows and columns are left out."""
-    frame = frame.with_columns(pl.col(pl.String).str.replace_all(CONTROL_CHARACTERS, REPLACEMENT)).with_columns(
-        # a line feed in a name would begin what looks like another row
-        pl.col([c for c in NAMES if frame.schema.get(c) == pl.String]).str.replace_all(r"\s*\n\s*", " "),
-    )
+    frame = readable(frame)
     frame = without_random_paths(frame) if name == "sem_parameters" else frame
     notes = notes_of(name, frame, note)
     # what is cut short shows first what a reader should look at
@@ -261,9 +267,21 @@ def show_table(
         target.print()
 
 
+def readable(frame: pl.DataFrame) -> pl.DataFrame:
+    """Replace what a terminal would obey, and line feeds in names, which would begin what looks like another row."""
+    return frame.with_columns(pl.col(pl.String).str.replace_all(CONTROL_CHARACTERS, REPLACEMENT)).with_columns(
+        pl.col([c for c in NAMES if frame.schema.get(c) == pl.String]).str.replace_all(r"\s*\n\s*", " "),
+    )
+
+
 def notes_of(name: str, frame: pl.DataFrame, note: str | None = None) -> list[str]:
     """What stands below a result table."""
     return [WARNING] if name == "ladder_steps" else [*filter(None, (note,)), *footnotes(name, frame)]
+
+
+def name_of_model(model: str | None) -> str:
+    """What stands above the rows of a model, or those that are of no single one."""
+    return "(all models)" if model is None else model
 
 
 def _least_width(target: Console, table: Table) -> int:
@@ -314,23 +332,22 @@ def _rich_table(name: str, frame: pl.DataFrame, headings: bool) -> Table:
         rows = [[f"  {row[0]}", *row[1:]] for row in rows]
     for heading, (word, *_), texts in zip(filled, columns, zip(*rows, strict=True), strict=True):
         prose = heading in PROSE
-        whole = max(len(word), *map(len, texts), *(map(len, models) if headings and heading == filled[0] else ()))
+        above = map(len, map(name_of_model, models)) if headings and heading == filled[0] else ()
+        whole = max(len(word), *map(len, texts), *above)
         table.add_column(
             word,
             no_wrap=not prose,
             overflow="fold",
             min_width=min(PROSE_WIDTH, whole) if prose else whole,
         )
-    previous = None
-    for model, row in zip(models, rows, strict=True):
-        new = model != previous
-        if repeated and new and previous is not None:
+    for i, (model, row) in enumerate(zip(models, rows, strict=True)):
+        new = i == 0 or model != models[i - 1]
+        if repeated and new and i:
             table.add_section()
         if headings and new:
-            table.add_row(Text(str(model), style="bold"))
+            table.add_row(Text(name_of_model(model), style="bold"))
         # Text, so that the brackets of sex[Male] are not taken for markup.
         table.add_row(*(Text("" if c == "model" and not new else text) for c, text in zip(filled, row, strict=True)))
-        previous = model
     return table
 
 

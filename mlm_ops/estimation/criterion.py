@@ -16,7 +16,6 @@ import numpy as np
 from mlm_ops.estimation.blocks import Block
 from mlm_ops.estimation.design.residual import ResidualDesign
 from mlm_ops.estimation.engine import Engine
-from mlm_ops.estimation.nested_derivatives import hessian_by_covariance
 from mlm_ops.estimation.residual import (
     autocorrelations,
     is_flat,
@@ -27,6 +26,7 @@ from mlm_ops.estimation.residual import (
 from mlm_ops.estimation.residual import (
     log_determinant as residual_log_determinant,
 )
+from mlm_ops.estimation.second_order import average_information, profiled_hessian
 from mlm_ops.moments.arrays import Array
 
 
@@ -127,21 +127,25 @@ class Criterion:
         moderate = np.zeros(self.n_theta)
         for block in self.blocks:
             moderate[block.theta] = block.covariance.start(block.size)
-        if len(self.engine.sizes) != 1 or len(moderate) > self.n_random:
+        if not self.engine.sizes or len(moderate) > self.n_random:
             return moderate
         solution = self.solve(moderate)
-        (slope,) = self.engine.pull_back_to_covariance(solution.trace, self.weights(solution))
-        (trace,) = self.engine.pull_back_to_covariance(solution.trace, np.zeros_like(solution.w))
-        (information,) = self.engine.expected_information(solution.trace)
+        slopes = self.engine.pull_back_to_covariance(solution.trace, self.weights(solution))
+        traces = self.engine.pull_back_to_covariance(solution.trace, np.zeros_like(solution.w))
+        slope, trace = (np.concatenate([part.ravel() for part in parts]) for parts in (slopes, traces))
         # with d the change of T in units of the prior's sigma2: s = 1 - tr(trace d) / degrees estimates sigma2
-        profiled = information - np.outer(trace, trace) / solution.degrees
-        change = -np.linalg.lstsq(profiled, slope.ravel(), rcond=1e-10)[0].reshape(slope.shape)
-        sigma2 = 1.0 - float((trace * change).sum()) / solution.degrees
+        from scipy.linalg import block_diag
+
+        profiled = block_diag(*self.engine.expected_information(solution.trace))
+        profiled -= np.outer(trace, trace) / solution.degrees
+        change = -np.linalg.lstsq(profiled, slope, rcond=1e-10)[0]
+        sigma2 = 1.0 - float(trace @ change) / solution.degrees
         if sigma2 <= 0:
             return moderate
-        (lam,) = solution.lams
-        relative = lam @ lam.T + change / sigma2
-        return np.concatenate([b.covariance.near(relative[b.effects, b.effects]) for b in self.blocks])
+        ends = np.cumsum([size**2 for size in self.engine.sizes])
+        changes = [part.reshape(lam.shape) for part, lam in zip(np.split(change, ends), solution.lams, strict=False)]
+        relative = [lam @ lam.T + part / sigma2 for lam, part in zip(solution.lams, changes, strict=True)]
+        return np.concatenate([b.covariance.near(relative[b.level][b.effects, b.effects]) for b in self.blocks])
 
     def other_autocorrelations(self, theta: Array) -> list[Array]:
         """The same theta with other autocorrelations, ascending, where the deviance may be flat around zero; else none.
@@ -232,8 +236,9 @@ class Criterion:
         difference to cancel (Squire and Trapp 1998, SIAM Review 40, 110-112). Elsewhere by central differences of the
         gradient, good to eight digits as they are in units of theta's size.
         """
-        if self.has_curvature:
-            return self._closed_form_hessian(solution or self.solve(theta))
+        solution = solution or (self.solve(theta) if self.residual is None else None)
+        if solution is not None and self.has_curvature(solution):
+            return self._closed_form_hessian(solution)
         h, steps = 1e-30, 1e-4 * self.scales(theta)
         rows = []
         for unit, step in zip(np.eye(len(theta)), steps, strict=True):
@@ -246,28 +251,32 @@ class Criterion:
         symmetric: Array = (hessian + hessian.T) / 2
         return symmetric
 
-    @property
-    def has_curvature(self) -> bool:
-        """Whether second derivatives are known in closed form: one grouping factor, one residual variance."""
-        return len(self.engine.sizes) == 1 and self.residual is None
+    def has_curvature(self, solution: Solution) -> bool:
+        """Whether second derivatives are known in closed form here: never of a residual structure's parameters."""
+        return self.residual is None and self.engine.has_curvature(solution.lams)
+
+    def _directions(self, solution: Solution) -> tuple[list[Array], list[Array]]:
+        """(n, q, q) derivatives of each level's Lambda and of its ``T / sigma2`` by theta."""
+        moves = [np.zeros((self.n_theta, size, size)) for size in self.engine.sizes]
+        for block in self.blocks:
+            moves[block.level][block.theta, block.effects, block.effects] = block.slopes(solution.theta)
+        halves = [move @ lam.T for move, lam in zip(moves, solution.lams, strict=True)]
+        return moves, [half + half.transpose(0, 2, 1) for half in halves]
 
     def _closed_form_hessian(self, solution: Solution) -> Array:
         """The chain from T / sigma2 = Lambda Lambda' to theta."""
-        (lam,), (step,), theta = solution.lams, solution.trace, solution.theta
-        w_bar = self.weights(solution)
-        moves = np.zeros((self.n_theta, *lam.shape))
+        theta, w_bar = solution.theta, self.weights(solution)
+        moves, directions = self._directions(solution)
+        by_level = solution.engine.pull_back_to_covariance(solution.trace, w_bar)
+        bend = np.zeros((self.n_theta, self.n_theta))
+        for move, by_covariance in zip(moves, by_level, strict=True):
+            bend += 2 * np.einsum("kac,lbc,ab->kl", move, move, by_covariance)
         for block in self.blocks:
-            moves[block.theta, block.effects, block.effects] = block.slopes(theta)
-        directions = moves @ lam.T
-        directions = directions + directions.transpose(0, 2, 1)
-        (by_covariance,) = solution.engine.pull_back_to_covariance(solution.trace, w_bar)
-        bend = 2 * np.einsum("kac,lbc,ab->kl", moves, moves, by_covariance)
-        for block in self.blocks:
-            lam_bar = 2 * (by_covariance @ lam)[block.effects, block.effects]
+            lam_bar = 2 * (by_level[block.level] @ solution.lams[block.level])[block.effects, block.effects]
             bend[block.theta, block.theta] += block.covariance.bend(theta[block.theta], lam_bar)
         degrees = solution.degrees if self.profiled else None
-        w, beta, sigma2 = solution.w, solution.beta, solution.sigma2
-        hessian = hessian_by_covariance(step, w_bar, directions, w, beta, sigma2, degrees, reml=self.reml)
+        parts = solution.engine.second_order(solution.trace, directions, w_bar)
+        hessian = profiled_hessian(parts, solution.w, solution.beta, solution.sigma2, degrees, reml=self.reml)
         by_theta: Array = hessian + bend
         if not self.profiled:
             # what residual / sigma2 + degrees log(sigma2) has of 1 / sigma itself
@@ -277,8 +286,22 @@ class Criterion:
             by_theta[-1, -1] += 2 * solution.residual + 2 * solution.degrees / solution.theta[-1] ** 2
         return by_theta
 
-    def expected_information(self, solution: Solution) -> Array:
-        """Leading term of the expected information by theta: a metric for steps, positive semi-definite."""
+    def information(self, solution: Solution) -> Array:
+        """A metric for steps, positive semi-definite: the expected information's leading term, or the average one."""
+        information = self._expected(solution)
+        if not self.engine.complex_step:
+            average = self._average(solution)
+            # far away the average may be far too small, where the data have much less variance than theta says
+            lacking = np.maximum(np.diag(information) - np.diag(average), 0.0)
+            information = average + np.diag(np.where(lacking > np.diag(information) / 2, lacking, 0.0))
+        # a residual parameter is known about as well as a log-variance of all rows would be
+        rest = np.arange(self.n_random, self.n_relative)
+        information[rest, rest] = 2.0 * self.n_obs
+        if not self.profiled:
+            information[-1, -1] += 4.0 * solution.degrees / solution.theta[-1] ** 2
+        return information
+
+    def _expected(self, solution: Solution) -> Array:
         by_level = solution.engine.expected_information(solution.trace)
         information = np.zeros((self.n_theta, self.n_theta))
         for block in self.blocks:
@@ -290,12 +313,15 @@ class Criterion:
             change = block.slopes(solution.theta) @ lam.T
             derivatives = (change + change.transpose(0, 2, 1)).reshape(-1, q * q).T
             information[block.theta, block.theta] += derivatives.T @ by_covariance @ derivatives
-        # a residual parameter is known about as well as a log-variance of all rows would be
-        rest = np.arange(self.n_random, self.n_relative)
-        information[rest, rest] = 2.0 * self.n_obs
-        if not self.profiled:
-            information[-1, -1] += 4.0 * solution.degrees / solution.theta[-1] ** 2
         return information
+
+    def _average(self, solution: Solution) -> Array:
+        direction = np.append(-solution.beta, 1.0)
+        weights = np.outer(direction, direction) / solution.sigma2
+        _, directions = self._directions(solution)
+        parts = solution.engine.second_order(solution.trace, directions, weights, determinant=False)
+        degrees = solution.degrees if self.profiled else None
+        return average_information(parts, solution.w, solution.beta, solution.sigma2, degrees)
 
     def covariance_gradients(self, solution: Solution) -> list[Array]:
         """Derivatives by each T / sigma2, (q, q): not zero where a zero T is no minimum, as those by theta are."""

@@ -18,8 +18,10 @@ from mlm_ops.estimation.nested_derivatives import (
     pull_back,
     pull_back_to_covariance,
     pull_back_to_products,
+    second_order,
 )
 from mlm_ops.estimation.nested_in_chunks import eliminate_in_chunks
+from mlm_ops.estimation.second_order import SecondOrder
 from mlm_ops.moments.arrays import Numbers
 
 
@@ -51,6 +53,14 @@ class Engine(Protocol):
 
     def expected_information(self, trace: Any) -> list[Numbers]:
         """A metric for each ``vec(T / sigma2)``, (q * q, q * q): the leading term of the expected information."""
+
+    def has_curvature(self, lams: Sequence[Numbers]) -> bool:
+        """Whether the determinant's part of `second_order` is known at these Lambdas."""
+
+    def second_order(
+        self, trace: Any, directions: Sequence[Numbers], w_bar: Numbers, *, determinant: bool = True
+    ) -> SecondOrder:
+        """What second derivatives along k directions (k, q, q) of every ``T / sigma2`` are made of, weights of W."""
 
     def modes(self, trace: Any, beta: Numbers) -> list[tuple[Numbers, Numbers]]:
         """Conditional modes (q, J) and relative covariance matrices (q, q, J) of each factor's random effects."""
@@ -91,6 +101,17 @@ class NestedEngine:
     def expected_information(self, trace: Sequence[Step]) -> list[Numbers]:
         """See `Engine`."""
         return expected_information(trace)
+
+    def has_curvature(self, lams: Sequence[Numbers]) -> bool:
+        """See `Engine`: for one factor."""
+        return len(lams) == 1
+
+    def second_order(
+        self, trace: Sequence[Step], directions: Sequence[Numbers], w_bar: Numbers, *, determinant: bool = True
+    ) -> SecondOrder:
+        """See `Engine`."""
+        (step,), (own,) = trace, directions
+        return second_order(step, own, w_bar)
 
     def modes(self, trace: Sequence[Step], beta: Numbers) -> list[tuple[Numbers, Numbers]]:
         """See `Engine`; computed from the top level down.
@@ -135,4 +156,4 @@ def build_engine(
     if nested:
         nest, orders = build_nest(cross, sizes, codes)
         return NestedEngine(nest, tuple(orders))
-    return build_cross(cross.full, sizes, codes)
+    return build_cross(cross, sizes, codes)

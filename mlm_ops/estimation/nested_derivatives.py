@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from mlm_ops.estimation.nested import Elimination
 from mlm_ops.estimation.nested_in_chunks import ChunkedElimination
+from mlm_ops.estimation.second_order import SecondOrder
 from mlm_ops.moments.arrays import Array, Numbers
 
 Step = Elimination | ChunkedElimination
@@ -105,51 +106,21 @@ def _times_by_parent(u: Numbers, s_bar: Numbers, parents: NDArray[np.int64]) -> 
     return result
 
 
-def hessian_by_covariance(
-    step: Step,
-    w_bar: Array,
-    directions: Array,
-    w: Array,
-    beta: Array,
-    sigma2: float,
-    degrees: int | None,
-    *,
-    reml: bool,
-) -> Array:
-    """Second derivatives of the profiled deviance along directions of T / sigma2.
+def second_order(step: Step, directions: Array, w_bar: Array) -> SecondOrder:
+    """What second derivatives along directions of T / sigma2 are made of, for one grouping factor.
 
     Parameters
     ----------
     step
-        The elimination of the one grouping factor.
-    w_bar
-        (p + 1, p + 1) derivative of the deviance by W.
+        The elimination of the factor.
     directions
         (k, q, q) symmetric directions E.
-    w, beta, sigma2, degrees
-        (p + 1, p + 1), (p,), and numbers, as `criterion.Solution` has them; degrees are None where sigma2 is not
-        profiled out.
-
-    Returns
-    -------
-    Array
-        (k, k).
+    w_bar
+        (r, r) weights of W.
     """
-    p = len(beta)
-    inverse = np.zeros_like(w)
-    inverse[:p, :p] = np.linalg.inv(w[:p, :p])
-    b = np.append(-beta, 1.0)
-    dw = -np.einsum("kab,arbs->krs", directions, step.pairs_zx)
-    along = dw @ b
-    data = -2 / sigma2 * along @ inverse @ along.T
-    if degrees is not None:
-        slopes = along @ b
-        data -= np.outer(slopes, slopes) / (degrees * sigma2**2)
-    if reml:
-        inverse_dw = inverse @ dw
-        data -= np.einsum("krs,lsr->kl", inverse_dw, inverse_dw)
     # sum tr(T0 E T0 F) and sum tr(H E T0 F), H and T0 being symmetric
-    determinant = np.einsum("kab,bcda,lcd->kl", directions, step.pairs_zz, directions)
-    schur = np.einsum("kab,dabc,lcd->kl", directions, step.weighted_pairs(w_bar), directions)
-    result: Array = data - determinant + schur + schur.T
-    return result
+    return SecondOrder(
+        dw=-np.einsum("kab,arbs->krs", directions, step.pairs_zx),
+        schur=np.einsum("kab,dabc,lcd->kl", directions, step.weighted_pairs(w_bar), directions),
+        determinant=np.einsum("kab,bcda,lcd->kl", directions, step.pairs_zz, directions),
+    )

@@ -31,9 +31,9 @@ CONVERGED_DECREMENT = 1e-6
 SINGULAR_TOLERANCE = 1e-4
 #: Where second derivatives cost no more than first ones, they take over from here.
 _NEAR = 1e-1
-#: The last step is left out where it promises to lower the deviance by less than this; derivatives by differences have
-#: fewer digits, and so a larger limit.
-_PERFECT, _PERFECT_BY_DIFFERENCES = 1e-19, 1e-14
+#: The last step is left out where it promises to lower the deviance by less than this; where an evaluation is costly,
+#: by less than the second, and by less than the tolerance where it moves theta by less of its size than the last.
+_PERFECT, _PERFECT_COSTLY, _SMALL_MOVE = 1e-19, 1e-14, 1e-6
 #: Relative rounding error of the deviance.
 _RESOLUTION = 1e-12
 #: An element of theta that the data determine at all has, in units of its size, a curvature of the order of its number
@@ -159,7 +159,7 @@ def _optimum_at(criterion: Criterion, stop: _Stop, evaluations: int, restarts: i
     theta, solution, gradient, hessian = stop.theta * signs, stop.solution, stop.gradient, stop.hessian
     if not stop.is_hessian:
         hessian = criterion.hessian(stop.theta, solution)
-        evaluations += _price(criterion)
+        evaluations += _price(criterion, solution)
     if (signs < 0).any():
         # turning signs turns those of the derivatives, exactly
         solution = criterion.solve(theta)
@@ -186,9 +186,9 @@ def least_curvature(criterion: Criterion, optimum: Optimum) -> float:
     return float(_curvature(optimum.hessian, criterion.scales(optimum.theta))[0][0])
 
 
-def _price(criterion: Criterion) -> int:
+def _price(criterion: Criterion, solution: Solution) -> int:
     """Evaluations that a Hessian takes."""
-    return 1 if criterion.has_curvature else criterion.n_theta
+    return 1 if criterion.has_curvature(solution) else criterion.n_theta
 
 
 def _descend(criterion: Criterion, theta: Array) -> _Stop:
@@ -202,18 +202,18 @@ def _descend(criterion: Criterion, theta: Array) -> _Stop:
     if not len(theta):
         return _Stop(theta, solution, gradient, np.zeros((0, 0)), True, 1)
     evaluations, exact, is_hessian = 1, False, False
-    costly, price = not criterion.engine.complex_step, _price(criterion)
-    metric = criterion.expected_information(solution)
+    costly = not criterion.engine.complex_step
+    metric = criterion.information(solution)
     damping, growth, before, updating = 1e-3, 2.0, np.inf, False
     for _ in range(_MAX_STEPS):
         step, predicted = _newton_step(gradient, metric, criterion.scales(theta), damping)
         slow = 0.2 * before < predicted < 1.0
         updating = costly and (updating or slow)
-        near = predicted < _NEAR and criterion.has_curvature
+        near = predicted < _NEAR and not costly and criterion.has_curvature(solution)
         if not exact and (predicted < DECREMENT_TOLERANCE or near or (slow and not costly)):
             exact, is_hessian, damping, growth = True, True, 0.0, 2.0
             metric = criterion.hessian(theta, solution)
-            evaluations += price
+            evaluations += _price(criterion, solution)
             continue
         if predicted < DECREMENT_TOLERANCE:
             break
@@ -232,9 +232,9 @@ def _descend(criterion: Criterion, theta: Array) -> _Stop:
                 metric = _bfgs_update(metric, step, gradient - last)
             elif exact:
                 metric, is_hessian = criterion.hessian(theta, solution), True
-                evaluations += price
+                evaluations += _price(criterion, solution)
             else:
-                metric = criterion.expected_information(solution)
+                metric = criterion.information(solution)
         else:
             damping, growth, before = max(damping, 1e-4) * growth, 2.0 * growth, 0.0
     return _polish(criterion, _Stop(theta, solution, gradient, metric, is_hessian, evaluations))
@@ -253,7 +253,11 @@ def _polish(criterion: Criterion, stop: _Stop) -> _Stop:
     theta, solution, gradient, metric, is_hessian, evaluations = stop
     scales = criterion.scales(theta)
     step, predicted = _newton_step(gradient, metric, scales, 0.0)
-    if predicted > (_PERFECT if criterion.engine.complex_step else _PERFECT_BY_DIFFERENCES):
+    limit = _PERFECT
+    if not criterion.engine.complex_step:
+        small = np.abs(step / scales).max(initial=0.0) < _SMALL_MOVE and not _is_singular(criterion, theta)
+        limit = DECREMENT_TOLERANCE if small else _PERFECT_COSTLY
+    if predicted > limit:
         candidate = criterion.solve(theta + step)
         candidate_gradient = criterion.gradient(candidate)
         evaluations += 1
@@ -263,7 +267,7 @@ def _polish(criterion: Criterion, stop: _Stop) -> _Stop:
             is_hessian = is_hessian and predicted < DECREMENT_TOLERANCE
     if not is_hessian:
         metric = criterion.hessian(theta, solution)
-        evaluations += _price(criterion)
+        evaluations += _price(criterion, solution)
     return _Stop(theta, solution, gradient, metric, True, evaluations)
 
 

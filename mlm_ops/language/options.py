@@ -42,6 +42,17 @@ Steps = Literal["sql", "polars", "both"]
 Form = Literal["rows", "moments"]
 SlopeCentering = Literal["latent", "observed"]
 Missing = Literal["listwise", "ml"]
+#: What ``group_equal`` holds equal, in lavaan's words; each also of one level, as ``between(intercepts)``.
+GroupEqual = Literal[
+    "loadings",
+    "intercepts",
+    "means",
+    "regressions",
+    "residuals",
+    "residual.covariances",
+    "lv.variances",
+    "lv.covariances",
+]
 TableFormat = Literal["text", "markdown"]
 TableFile = Literal["latex", "csv", "parquet", "word"]
 
@@ -146,6 +157,16 @@ def _file_options(value: Any) -> dict[str, Any]:
     return {name: FILE_KEYS[name].of(content) for name, content in value.items()}
 
 
+def _restrictions(value: Any) -> tuple[str, ...]:
+    """Return words of `GroupEqual`, perhaps of one level."""
+    words = take_names(value)
+    for word in words:
+        inner = word.removesuffix(")").removeprefix("within(").removeprefix("between(")
+        if inner not in get_args(GroupEqual) or word not in (inner, f"within({inner})", f"between({inner})"):
+            raise UnsuitableValueError
+    return words
+
+
 def _fits(value: Any) -> dict[str, Any]:
     """Fits by name, one at least."""
     fits = take_by_name(take_instance_of("Fit"))(value)
@@ -242,6 +263,17 @@ ON_NOTE = Option("on_note", "a function that takes a text", _function).or_none()
 SEM_TEXT = text("text", "the text of a structural equation model, as in f =~ a + b + c")
 CONSTRAINTS = text("constraints", "the text of constraints, as in a == 2*b")
 SEM_ROBUST = Option("robust", "True, for the errors and chi-square of Mplus' MLR, or False", take_flag)
+SEM_GROUP = Option("group", SEM_CLUSTER.expected, _colon_names).or_none()
+POPULATION = text("population", "the value of a group of rows").or_none()
+GROUP_EQUAL = Option(
+    "group_equal",
+    f"one or a list of {', '.join(get_args(GroupEqual))}, each also of one level, as in between(intercepts)",
+    _restrictions,
+    default=(),
+)
+GROUP_PARTIAL = Option(
+    "group_partial", 'a name or a list of names of parameters, such as "f=~y2" or "y2~1.l2"', take_names, default=()
+)
 MISSING = choice("missing", get_args(Missing), default="listwise")
 SLOPES = choice("slopes", get_args(SlopeCentering), default="latent")
 #: Of reports.

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mlm_ops.moments.arrays import Array, Flags
 from mlm_ops.structural.criterion import SemCriterion
-from mlm_ops.structural.matrices import LevelStructure
+from mlm_ops.structural.matrices import LevelStructure, SemStructure
 
 #: A variable with less than this share of the square of a direction without variance has no part in it.
 _PART = 1e-2
@@ -49,7 +49,7 @@ def log_barrier(likelihood: SemCriterion, theta: Array) -> tuple[float, Array, A
     return value, gradient, hessian
 
 
-def unit_shares(likelihood: SemCriterion, theta: Array) -> tuple[Array, Array]:
+def unit_shares(likelihood: SemCriterion, theta: Array) -> tuple[Array, ...]:
     """Share of a column's whole variance that a variance of one accounts for, for each level's variables.
 
     A measure that is the same in all units of the data. A random slope accounts for what its predictor's variance makes
@@ -59,16 +59,24 @@ def unit_shares(likelihood: SemCriterion, theta: Array) -> tuple[Array, Array]:
     Returns
     -------
     within, between
-        (v,) each; NaN for a variable without any effect on a column.
+        (v,) each; NaN for a variable without any effect on a column. Of several groups those of each in turn.
     """
-    whole = np.asarray(likelihood.statistics.column_variances)
-    if likelihood.structure.slopes:
-        directions, _ = likelihood.structure.directions(theta)
-        predictors = [predictor for _, predictor in likelihood.structure.slopes]
+    pairs = zip(likelihood.structure.parts, likelihood.statistics.by_group, strict=True)
+    return tuple(
+        shares
+        for (structure, places), statistics in pairs
+        for shares in _unit_shares(structure, np.asarray(statistics.column_variances), theta[places])
+    )
+
+
+def _unit_shares(group: SemStructure, whole: Array, theta: Array) -> list[Array]:
+    if group.slopes:
+        directions, _ = group.directions(theta)
+        predictors = [predictor for _, predictor in group.slopes]
         shares = (directions**2 / whole[: len(directions), None]).max(axis=0) * whole[predictors]
         whole = np.concatenate([whole, 1 / np.where(shares > 0, shares, 1.0)])
     by_level = []
-    for structure, moments in zip(likelihood.structure.levels, likelihood.structure.moments(theta), strict=True):
+    for structure, moments in zip(group.levels, group.moments(theta), strict=True):
         size = structure.n_observed
         effects = moments.effects[:size]
         share = (effects**2 / whole[structure.position][:, None]).max(axis=0, initial=0.0)
@@ -77,7 +85,7 @@ def unit_shares(likelihood: SemCriterion, theta: Array) -> tuple[Array, Array]:
         for row, col, value in zip(arrows.row[fixed], arrows.col[fixed], arrows.value[fixed], strict=True):
             share[col] = value**2 / whole[structure.position[row]]
         by_level.append(np.where(share > 0, share, np.nan))
-    return by_level[0], by_level[1]
+    return by_level
 
 
 def small_variances(

@@ -20,6 +20,8 @@ from mlm_ops.moments.arrays import Array
 
 #: Elements of the arrays of one batch of clusters, which stays in the processor's cache.
 _BATCH = 400_000
+#: An eigenvalue of a covariance matrix above minus this share of the largest is not negative.
+_ROUNDING = 1e-13
 
 
 @dataclass(frozen=True)
@@ -178,7 +180,9 @@ def _log_determinants(precision: Array, shrink: Array, covariance: Array) -> Arr
     sign, logs = np.linalg.slogdet(shrink)
     if (sign <= 0).any() or not np.isfinite(logs).all():
         raise np.linalg.LinAlgError("an integral over random effects does not exist")
-    if len(covariance) and np.linalg.eigvalsh(covariance)[0] < 0:
+    spectrum = np.linalg.eigvalsh(covariance)
+    # one that is singular by its making is so up to rounding
+    if len(covariance) and spectrum[0] < -_ROUNDING * spectrum[-1]:
         values, vectors = np.linalg.eigh(precision)
         root = vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :]
         whole = np.eye(len(covariance)) + root.swapaxes(1, 2) @ covariance @ root

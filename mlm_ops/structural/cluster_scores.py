@@ -8,6 +8,7 @@ observed, its mean moves by C u and its variance falls by C N K C' (expected a p
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,14 +19,14 @@ from numpy.typing import NDArray
 from mlm_ops.errors import MlmError
 from mlm_ops.inference.fixed.tests import NORMAL_975
 from mlm_ops.moments.arrays import Array
-from mlm_ops.results.tables.columns import REAL, ColumnTypes, frame, repeated, unit_names
+from mlm_ops.results.tables.columns import REAL, TEXT, ColumnTypes, frame, repeated, unit_names
 from mlm_ops.results.tables.effects import RANDOM_EFFECTS
 from mlm_ops.structural.cluster_likelihood import ClusterEvaluation, ClusterLikelihood
 from mlm_ops.structural.cluster_sums import sums_of_complete_rows
 from mlm_ops.structural.effect_layout import EffectLayout
-from mlm_ops.structural.estimate import SemEstimate
+from mlm_ops.structural.estimate import GroupEstimate
 from mlm_ops.structural.likelihood import Likelihood
-from mlm_ops.structural.quadrature import QuadratureEvaluation, QuadratureLikelihood
+from mlm_ops.structural.quadrature import NodeBlock, QuadratureLikelihood
 
 #: A variance between clusters below this share of its column's is zero but for rounding.
 _ROUNDING = 1e-12
@@ -55,7 +56,7 @@ class ClusterScores:
     total: Array
 
 
-def cluster_scores(estimate: SemEstimate) -> ClusterScores:
+def cluster_scores(estimate: GroupEstimate) -> ClusterScores:
     """The scores at the estimates.
 
     Raises
@@ -85,17 +86,29 @@ def cluster_scores(estimate: SemEstimate) -> ClusterScores:
 
 
 #: As those of a mixed model's random effects, and the part that no variable of level 2 predicts.
-SEM_SCORES: ColumnTypes = {**RANDOM_EFFECTS, "random_effect": REAL, "random_effect_std_error": REAL}
+SEM_SCORES: ColumnTypes = {
+    **RANDOM_EFFECTS,
+    "random_effect": REAL,
+    "random_effect_std_error": REAL,
+    "population": TEXT,
+}
 
 
-def sem_scores(scores: ClusterScores, group: str, units: NDArray[Any]) -> pl.DataFrame:
+def sem_scores(
+    scores: Sequence[ClusterScores], group: str, units: Sequence[NDArray[Any]], populations: Sequence[str | None]
+) -> pl.DataFrame:
     """One row per variable and cluster; reliability is null where a variable does not vary.
 
     Parameters
     ----------
-    units
-        (J,) labels of the clusters.
+    scores, units, populations
+        Of each group of rows: the scores, (J,) labels of the clusters, and the group's value.
     """
+    parts = zip(scores, units, populations, strict=True)
+    return pl.concat([_scores_of_group(one, group, labels, value) for one, labels, value in parts])
+
+
+def _scores_of_group(scores: ClusterScores, group: str, units: NDArray[Any], population: str | None) -> pl.DataFrame:
     std_error = np.sqrt(scores.variance)
     margin = NORMAL_975 * std_error
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -117,19 +130,21 @@ def sem_scores(scores: ClusterScores, group: str, units: NDArray[Any]) -> pl.Dat
             "unit": names,
             "term": np.repeat(scores.names, len(units)).tolist(),
             **{name: values.T.ravel() for name, values in columns.items()},
+            "population": repeated(population, len(names)),
         },
     )
 
 
-def _posterior(estimate: SemEstimate, targets: Array) -> tuple[Array, Array]:
+def _posterior(estimate: GroupEstimate, targets: Array) -> tuple[Array, Array]:
     """(J, r) means and variances of linear combinations of the disturbances of level 2."""
-    likelihood, theta = estimate.likelihood, estimate.optimum.theta
+    likelihood, theta = estimate.likelihood, estimate.search_theta
     if isinstance(likelihood, QuadratureLikelihood):
-        nodes = likelihood.evaluate(theta)
-        if nodes is None:
-            raise _singular()
-        means, variances = _given_observed(nodes.likelihood, nodes.at, targets)
-        return _over_nodes(nodes, means, variances)
+        try:
+            parts = [_over_nodes(block, targets) for block in likelihood.blocks(theta)]
+        except np.linalg.LinAlgError as error:
+            raise _singular() from error
+        means, variances = zip(*parts, strict=True)
+        return np.concatenate(means), np.concatenate(variances)
     if isinstance(likelihood, Likelihood):
         likelihood = ClusterLikelihood(likelihood.structure, sums_of_complete_rows(likelihood.statistics, ()))
     assert isinstance(likelihood, ClusterLikelihood)
@@ -170,9 +185,11 @@ def _given_observed(likelihood: ClusterLikelihood, at: ClusterEvaluation, target
     return mean, variance
 
 
-def _over_nodes(nodes: QuadratureEvaluation, means: Array, variances: Array) -> tuple[Array, Array]:
+def _over_nodes(block: NodeBlock, targets: Array) -> tuple[Array, Array]:
     """Averages over each cluster's nodes: of the means, and of variances with those of the means added."""
-    shares = nodes.shares[:, :, None]
-    means, variances = (array.reshape(*nodes.shares.shape, -1) for array in (means, variances))
+    shares = block.shares[:, :, None]
+    means, variances = (
+        array.reshape(*block.shares.shape, -1) for array in _given_observed(block.likelihood, block.at, targets)
+    )
     mean = (shares * means).sum(axis=1)
     return mean, (shares * (variances + (means - mean[:, None]) ** 2)).sum(axis=1)

@@ -13,7 +13,8 @@ from mlm_ops.moments.sums import lower_by_rows, packed_place, packed_size
 from mlm_ops.structural.model import BETWEEN, WITHIN
 from mlm_ops.structural.statistics import SAME, ColumnStatistics, TwoLevelStatistics, same_data
 
-#: Among the covariates, in the place of a column: minus the slope's value at a node of a quadrature.
+#: Among the covariates, in the place of a column: minus the value at a node of a quadrature of the first slope that is
+#: integrated over; that of the next slope is one less.
 NODE = -1
 
 
@@ -152,43 +153,52 @@ class ClusterSums(ColumnStatistics):
         )
 
     def at_nodes(self, nodes: Array) -> ClusterSums:
-        """Each cluster once for every value of a random slope, which it then shows at level 2; cluster by cluster.
+        """Each cluster once for every node of its random slopes, which it then shows at level 2; cluster by cluster.
 
-        Minus the value is one more covariate, as the slope multiplies the predictor less its part between clusters.
+        Minus the value of each is one more covariate, as the slope multiplies the predictor less its part between
+        clusters.
 
         Parameters
         ----------
         nodes
-            (J, Q) the values.
+            (J, Q, d) values of d slopes.
         """
         count = nodes.shape[1]
-        minus = -nodes.reshape(-1, 1)
+        minus = -nodes.reshape(-1, nodes.shape[2])
         sums, products, counts, squares, level2 = (
             np.repeat(array, count, axis=0)
             for array in (self.sums, self.products, self.counts, self.squares, self.level2)
         )
-        with_others = [minus * products[:, :, packed_place(a, 0)] for a in range(len(self.covariates) + 1)]
-        with_itself = minus**2 * counts
-        there = np.ones((len(self.level2_patterns), 1), dtype=bool)
+        firsts = np.arange(len(self.covariates) + 1)
+        with_one, rows = [sums], [products]
+        for k, value in enumerate(minus.T):
+            with_one.append(value[:, None, None, None] * sums[:, :, :1])
+            with_columns = products[:, :, firsts * (firsts + 1) // 2]
+            with_nodes = minus[:, None, : k + 1] * counts[:, :, None]
+            rows.append(value[:, None, None] * np.concatenate([with_columns, with_nodes], axis=2))
+        there = np.ones((len(self.level2_patterns), minus.shape[1]), dtype=bool)
         return replace(
             self,
-            covariates=(*self.covariates, NODE),
+            covariates=(*self.covariates, *(NODE - k for k in range(minus.shape[1]))),
             counts=counts,
-            sums=np.concatenate([sums, minus[:, :, None, None] * sums[:, :, :1]], axis=2),
-            products=np.concatenate([products, np.stack([*with_others, with_itself], axis=-1)], axis=-1),
+            sums=np.concatenate(with_one, axis=2),
+            products=np.concatenate(rows, axis=2),
             squares=squares,
             level2=np.concatenate([level2, -minus], axis=1),
             level2_patterns=np.concatenate([self.level2_patterns, there], axis=1),
             level2_codes=np.repeat(self.level2_codes, count),
         )
 
+    def choose_clusters(self, clusters: slice | NDArray[np.int64]) -> ClusterSums:
+        """The sums of some of the clusters."""
+        names = ("counts", "sums", "products", "squares", "level2", "level2_codes")
+        arrays = {name: getattr(self, name)[clusters] for name in names}
+        shares = None if self.shares is None else self.shares[clusters]
+        return replace(self, n_obs=float(self.counts[clusters].sum()), shares=shares, **arrays)
+
     def sample(self, size: int) -> ClusterSums:
         """The sums of some of the clusters, evenly from all of them."""
-        rows = np.unique(np.linspace(0, self.n_clusters - 1, size).astype(np.int64))
-        arrays = ("counts", "sums", "products", "squares", "level2", "level2_codes")
-        return replace(
-            self, n_obs=float(self.counts[rows].sum()), **{name: getattr(self, name)[rows] for name in arrays}
-        )
+        return self.choose_clusters(np.unique(np.linspace(0, self.n_clusters - 1, size).astype(np.int64)))
 
     def coverage(self, level: int) -> tuple[Array, float]:
         """Rows (level 1, (p, p)) or clusters (level 2, (t, t)) that have both of two columns, and all of them."""

@@ -6,14 +6,15 @@ Its scaled version is that of estimator MLR (`structural.scaling`).
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import gammaincc
 
 from mlm_ops.errors import IdentificationError, MlmError
-from mlm_ops.structural.cluster_sums import is_same_data, reorder_columns
-from mlm_ops.structural.estimate import SemEstimate, estimate_sem
+from mlm_ops.structural.estimate import GroupEstimate, SemEstimate, estimate_sem
+from mlm_ops.structural.grouped_statistics import GroupedStatistics, are_same_rows, in_order
 from mlm_ops.structural.scaling import scaling_factor, scaling_trace, trace_at
 from mlm_ops.structural.statistics import TwoLevelStatistics, implied_statistics
 
@@ -53,13 +54,13 @@ def likelihood_ratio(smaller: SemEstimate, larger: SemEstimate) -> Ratio:
     MlmError
         Other columns, rows or clusters, not fewer parameters, or a larger model that does not contain the smaller one.
     """
-    statistics = reorder_columns(larger.statistics, smaller.statistics.columns)
+    statistics = in_order(larger.statistics, smaller.statistics.columns)
     if statistics is None:
         raise MlmError(
             f"Nested models are of the same columns. Got {', '.join(sorted(smaller.statistics.columns))} and "
             f"{', '.join(sorted(larger.statistics.columns))}; name them all in both, as in x ~~ x."
         )
-    if not is_same_data(smaller.statistics, statistics):
+    if not are_same_rows(smaller.statistics, statistics):
         raise MlmError(
             "Nested models are of the same rows and clusters. Got models of other ones; fit both to one table by one "
             "cluster."
@@ -114,21 +115,19 @@ def _fit_to_implied(smaller: SemEstimate, larger: SemEstimate) -> SemEstimate | 
 
     Nor is there one with random slopes or missing cells, which have no such few statistics.
     """
-    if not (isinstance(smaller.statistics, TwoLevelStatistics) and isinstance(larger.statistics, TwoLevelStatistics)):
+    parts = [*smaller.by_group, *larger.by_group]
+    if not all(isinstance(one.statistics, TwoLevelStatistics) for one in parts):
         return None
     if smaller.table.slopes or larger.table.slopes:
         return None
-    implied = smaller.structure.implied(smaller.theta)
-    statistics = reorder_columns(implied_statistics(smaller.statistics, implied), larger.statistics.columns)
-    assert isinstance(statistics, TwoLevelStatistics)
-    # two scans may have other origins
-    moved = replace(
-        statistics,
-        origin=larger.statistics.origin,
-        means=statistics.means + statistics.origin - larger.statistics.origin,
-    )
+    moved = []
+    for _, implied in _implied_by_group(smaller):
+        statistics = implied.choose_columns(larger.statistics.columns)
+        # two scans may have other origins
+        origin = larger.statistics.origin
+        moved.append(replace(statistics, origin=origin, means=statistics.means + statistics.origin - origin))
     try:
-        estimate = estimate_sem(larger.table, moved)
+        estimate = estimate_sem(larger.table, GroupedStatistics(tuple(moved)) if larger.table.groups else moved[0])
     except IdentificationError:
         return None
     return estimate if estimate.optimum.converged else None
@@ -139,13 +138,22 @@ def discrepancy(smaller: SemEstimate, exact: SemEstimate | None) -> float:
 
     It is zero where the larger model contains the smaller (Bentler and Satorra 2010, Psychological Methods 15).
     """
-    if exact is None or not isinstance(smaller.statistics, TwoLevelStatistics):
+    if exact is None:
         return 0.0
-    implied = smaller.structure.implied(smaller.theta)
-    statistics = implied_statistics(smaller.statistics, implied)
-    n_obs, n_clusters = statistics.n_obs, statistics.n_clusters
-    p, t = statistics.n_row_level, len(statistics.columns)
-    deviance = (n_obs * p + n_clusters * (t - p)) * np.log(2 * np.pi)
-    deviance += (n_obs - n_clusters) * (np.linalg.slogdet(implied.within)[1] + p)
-    deviance += statistics.counts @ (np.linalg.slogdet(statistics.covariances)[1] + p * np.log(statistics.sizes) + t)
-    return max(0.0, -2 * exact.log_likelihood - float(deviance))
+    deviance = 0.0
+    for one, statistics in _implied_by_group(smaller):
+        within = one.structure.implied(one.theta).within
+        n_obs, n_clusters, determinants = statistics.n_obs, statistics.n_clusters, np.linalg.slogdet
+        p, t = statistics.n_row_level, len(statistics.columns)
+        deviance += (n_obs * p + n_clusters * (t - p)) * math.log(2 * math.pi)
+        deviance += (n_obs - n_clusters) * (determinants(within)[1] + p)
+        sizes = determinants(statistics.covariances)[1] + p * np.log(statistics.sizes) + t
+        deviance += float(statistics.counts @ sizes)
+    return max(0.0, -2 * exact.log_likelihood - deviance)
+
+
+def _implied_by_group(estimate: SemEstimate) -> Iterator[tuple[GroupEstimate, TwoLevelStatistics]]:
+    """Each group, and the statistics that its model implies."""
+    for one in estimate.by_group:
+        if isinstance(one.statistics, TwoLevelStatistics):
+            yield one, implied_statistics(one.statistics, one.structure.implied(one.theta))

@@ -1,11 +1,12 @@
-"""What the search, the bounds and the errors need of a likelihood, whichever of the two it is."""
+"""What the search, the bounds and the errors need of a likelihood, whichever it is."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from mlm_ops.moments.arrays import Array
-from mlm_ops.structural.matrices import SemStructure
+from mlm_ops.structural.matrices import Structure
 
 
 class Evaluated(Protocol):
@@ -21,22 +22,30 @@ class Evaluated(Protocol):
 
 
 class ColumnFacts(Protocol):
-    """What the bounds need of the statistics."""
+    """What the bounds need of the statistics of one group of rows."""
 
     @property
     def column_variances(self) -> Array:
         """(t,) whole variances of the columns."""
 
 
+class GroupFacts(Protocol):
+    """What the bounds need of the statistics."""
+
+    @property
+    def by_group(self) -> Sequence[ColumnFacts]:
+        """Of each group of rows."""
+
+
 class SemCriterion(Protocol):
     """-2 log L as a function of a model's parameters."""
 
     @property
-    def structure(self) -> SemStructure:
+    def structure(self) -> Structure:
         """The model's matrices."""
 
     @property
-    def statistics(self) -> ColumnFacts:
+    def statistics(self) -> GroupFacts:
         """What it was made of."""
 
     def deviance(self, theta: Array) -> float:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mlm_ops.language.syntax import Call, Group, Name, Number, Operation, Syntax
 from mlm_ops.moments.arrays import Array, Numbers
-from mlm_ops.structural.matrices import LevelMoments, SemStructure
+from mlm_ops.structural.matrices import LevelMoments, SemStructure, Structure
 from mlm_ops.structural.model import BETWEEN, WITHIN, Definition
 from mlm_ops.structural.parameters import ParameterTable
 
@@ -188,7 +188,7 @@ def _omega(structure: SemStructure, level: int, latent: int, rows: NDArray[np.in
         return np.asarray(common / (common + moments.spread[np.ix_(rows, rows)].sum()))
 
 
-def standardized(table: ParameterTable, structure: SemStructure, theta: Array) -> tuple[Array, Array]:
+def standardized(table: ParameterTable, structure: Structure, theta: Array) -> tuple[Array, Array]:
     """Standardise by the standard deviations that the model implies at each level.
 
     Covariances of residuals become correlations of residuals. What would be divided by a variance of zero is NaN.
@@ -198,8 +198,17 @@ def standardized(table: ParameterTable, structure: SemStructure, theta: Array) -
     rows, definitions
         One value a row of the table, and one a definition: of the standardised labels.
     """
-    values = np.empty(len(table.rows))
     labels: dict[str, Array] = {}
+    parts = zip(table.by_group, structure.parts, strict=True)
+    values = [_standardized_rows(own, part, theta[places], labels) for (own, places), (part, _) in parts]
+    with np.errstate(all="ignore"):
+        definitions = [float(value) for value in evaluate_definitions(table.definitions, labels)]
+    return np.concatenate(values), np.array(definitions)
+
+
+def _standardized_rows(table: ParameterTable, structure: SemStructure, theta: Array, labels: dict[str, Array]) -> Array:
+    """The values of one group's rows; those of labels that are new are put among the others."""
+    values = np.empty(len(table.rows))
     for level, moments in zip((WITHIN, BETWEEN), average_moments(structure, theta), strict=True):
         at = {name: i for i, name in enumerate(table.variables(level).all)}
         deviation, residual = _roots(np.diag(moments.covariance)), _roots(np.diag(moments.spread))
@@ -225,9 +234,7 @@ def standardized(table: ParameterTable, structure: SemStructure, theta: Array) -
                 # a random slope is in units of the outcome by the predictor: in its own deviations no product has it
                 of_slope = not {row.lhs, row.rhs}.isdisjoint(table.between.slopes) and level == BETWEEN
                 labels.setdefault(row.label, np.asarray(np.nan if of_slope else value))
-    with np.errstate(all="ignore"):
-        definitions = [float(value) for value in evaluate_definitions(table.definitions, labels)]
-    return values, np.array(definitions)
+    return values
 
 
 def r_squared(table: ParameterTable, structure: SemStructure, theta: Array) -> list[tuple[int, str, float]]:

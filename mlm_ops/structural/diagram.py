@@ -13,21 +13,33 @@ _TITLES = {BETWEEN: "Between clusters", WITHIN: "Within clusters"}
 
 
 def mermaid(table: ParameterTable, theta: Array) -> str:
-    """A flowchart with a subgraph a level; covariances are dotted, a path with a random slope has a filled dot."""
+    """A flowchart with a subgraph a level; covariances are dotted, a path with a random slope has a filled dot.
+
+    Of several groups of rows it has those of each.
+    """
     lines = ["flowchart LR"]
-    for level, title in _TITLES.items():
-        node = {name: f"{'w' if level == WITHIN else 'b'}{i}" for i, name in enumerate(table.variables(level).all)}
-        lines.append(f'  subgraph {"within" if level == WITHIN else "between"}["{title}"]')
+    for number, (own, places) in enumerate(table.by_group):
+        group = table.groups[number] if table.groups else None
+        lines += _subgraphs(own, theta[places], group, f"g{number}" if table.groups else "")
+    return "\n".join(lines)
+
+
+def _subgraphs(table: ParameterTable, theta: Array, group: str | None, prefix: str) -> Iterator[str]:
+    """Both levels of one group; the prefix tells its nodes from those of others."""
+    for level, heading in _TITLES.items():
+        letter = f"{prefix}{'w' if level == WITHIN else 'b'}"
+        node = {name: f"{letter}{i}" for i, name in enumerate(table.variables(level).all)}
+        title = heading if group is None else f"{heading}, {_entity(group)}"
+        yield f'  subgraph {prefix}{"within" if level == WITHIN else "between"}["{title}"]'
         hidden = table.variables(level)
         for name in hidden.all:
             left, right = ("([", "])") if name in (*hidden.latent, *hidden.slopes) else ("[", "]")
-            lines.append(f'    {node[name]}{left}"{_entity(name)}"{right}')
+            yield f'    {node[name]}{left}"{_entity(name)}"{right}'
         for row, source, target in _arrows(table, level):
-            lines.append(f'    {node[source]} -->|"{_number_text(row, theta)}"| {node[target]}')
-        curves = _covariances(table, level)
-        lines += [f'    {node[row.lhs]} <-.->|"{_number_text(row, theta)}"| {node[row.rhs]}' for row in curves]
-        lines.append("  end")
-    return "\n".join(lines)
+            yield f'    {node[source]} -->|"{_number_text(row, theta)}"| {node[target]}'
+        for row in _covariances(table, level):
+            yield f'    {node[row.lhs]} <-.->|"{_number_text(row, theta)}"| {node[row.rhs]}'
+        yield "  end"
 
 
 def _arrows(table: ParameterTable, level: int) -> Iterator[tuple[SemParameter, str, str]]:

@@ -61,7 +61,7 @@ class EffectLayout:
     def covariates(self) -> NDArray[np.int64]:
         """(q,) each effect's covariate: 0 is one, others are the predictors in the order of the statistics."""
         of_slopes = [self.statistics.covariates.index(predictor) + 1 for _, predictor in self.structure.slopes]
-        nodes = [self.statistics.covariates.index(NODE) + 1 for _ in self.latent]
+        nodes = [self.statistics.covariates.index(NODE - k) + 1 for k in range(len(self.latent))]
         return np.array([*[0] * len(self.parts), *of_slopes, *nodes], dtype=np.int64)
 
     @cached_property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from mlm_ops.results.equations import WRITERS, EquationFormat
 from mlm_ops.results.equations.statements import (
@@ -33,19 +33,24 @@ def sem_equations(table: ParameterTable, format: EquationFormat) -> str:
 
 
 def _statements(table: ParameterTable) -> Iterator[Statement]:
-    """One equation a variable that has predictors or factors, after the split of the variables of both levels."""
+    """One equation a variable that has predictors or factors, after the split of the variables of both levels.
+
+    Of several groups of rows those of each, in which a parameter of the same letter and number is the same.
+    """
     for name in table.both:
         parts = ((VariableName(name, _UNITS[level], _PART[level]),) for level in (BETWEEN, WITHIN))
         yield Equation(VariableName(name, _UNITS[WITHIN]), tuple(parts))
-    for level in (WITHIN, BETWEEN):
-        yield Heading(_TITLES[level])
-        names = table.variables(level)
-        for name in (*names.latent, *names.slopes, *names.observed):
-            yield _equation(table, level, name)
-        for row in table.at(level):
-            if row.op == "~~" and row.lhs != row.rhs and _is_there(row):
-                first, second = (_residual(level, name) for name in (row.lhs, row.rhs))
-                yield Association("Cov", first, second, _coefficient(table, row))
+    for number, group in enumerate(table.groups or ("",)):
+        for level in (WITHIN, BETWEEN):
+            yield Heading(f"{_TITLES[level]}{f', {group}' * bool(table.groups)}")
+            rows = [row for row in table.at(level) if row.group == number]
+            names = table.variables(level)
+            for name in (*names.latent, *names.slopes, *names.observed):
+                yield _equation(table, rows, level, name)
+            for row in rows:
+                if row.op == "~~" and row.lhs != row.rhs and _is_there(row):
+                    first, second = (_residual(level, name) for name in (row.lhs, row.rhs))
+                    yield Association("Cov", first, second, _coefficient(table, row))
     if table.definitions:
         yield Heading("Defined")
     for definition in table.definitions:
@@ -61,8 +66,7 @@ def _is_there(row: SemParameter) -> bool:
     return row.index is not None or row.value != 0
 
 
-def _equation(table: ParameterTable, level: int, name: str) -> Equation:
-    rows = table.at(level)
+def _equation(table: ParameterTable, rows: Sequence[SemParameter], level: int, name: str) -> Equation:
     into = [r for r in rows if (r.op == "~" and r.lhs == name) or (r.op == "=~" and r.rhs == name)]
     mean = next((r for r in rows if r.op == "~1" and r.lhs == name), None)
     variance = next(r for r in rows if r.is_variance and r.lhs == name)

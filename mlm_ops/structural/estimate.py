@@ -16,14 +16,18 @@ from mlm_ops.structural.bounds import unit_shares
 from mlm_ops.structural.cluster_likelihood import ClusterLikelihood
 from mlm_ops.structural.cluster_sums import ClusterSums, Statistics, sums_of_complete_rows
 from mlm_ops.structural.constraints import Equations, equations_of
-from mlm_ops.structural.criterion import SemCriterion
+from mlm_ops.structural.criterion import Evaluated, SemCriterion
+from mlm_ops.structural.grouped_likelihood import GroupedEvaluation, GroupedLikelihood
+from mlm_ops.structural.grouped_search import Steps, search_groups
+from mlm_ops.structural.grouped_statistics import AnyStatistics, GroupedStatistics, around_zero
 from mlm_ops.structural.identification import curvature
 from mlm_ops.structural.likelihood import Likelihood
-from mlm_ops.structural.matrices import SemStructure, build_structure
+from mlm_ops.structural.matrices import GroupedStructure, SemStructure, Structure, structure_of
 from mlm_ops.structural.model import Constraint
 from mlm_ops.structural.optimize import BESIDE_BOUND, SemOptimum, minimise
 from mlm_ops.structural.parameters import ParameterTable
 from mlm_ops.structural.quadrature import CHECK, QuadratureLikelihood, unadapted
+from mlm_ops.structural.recentre import recentre_function
 from mlm_ops.structural.starts import starting_values
 
 #: A parameter with a smaller part than this in every flat direction is determined.
@@ -33,6 +37,30 @@ _STEP = 1e-30
 _MOST_ADAPTATIONS, _ADAPTED = 12, 1e-7
 #: Clusters of the search before that over all of them.
 _SAMPLE = 1000
+
+
+@dataclass(frozen=True)
+class GroupEstimate:
+    """What is one group's of an estimate: its table, statistics, matrices, likelihood and parameters.
+
+    Attributes
+    ----------
+    places
+        (k_g,) of its parameters among all.
+    theta, search_theta
+        (k_g,) its parameters, on the user's scale and as the likelihood has them.
+    log_likelihood
+        Its part.
+    """
+
+    table: ParameterTable
+    statistics: Statistics
+    structure: SemStructure
+    likelihood: SemCriterion
+    places: NDArray[np.int64]
+    theta: Array
+    search_theta: Array
+    log_likelihood: float
 
 
 @dataclass(frozen=True)
@@ -62,8 +90,8 @@ class SemEstimate:
     """
 
     table: ParameterTable
-    statistics: Statistics
-    structure: SemStructure
+    statistics: AnyStatistics
+    structure: Structure
     optimum: SemOptimum
     theta: Array
     vcov: Array
@@ -87,10 +115,33 @@ class SemEstimate:
     @cached_property
     def quadrature_error(self) -> float | None:
         """Change of the log-likelihood by more nodes than the search had; None without a quadrature."""
-        if not isinstance(self.likelihood, QuadratureLikelihood):
-            return None
-        theta = self.optimum.theta
-        return (self.optimum.evaluation.deviance - self.likelihood.adapted(theta, CHECK).deviance(theta)) / 2
+        errors = [error for one in self.by_group if (error := _quadrature_error(one)) is not None]
+        return sum(errors) if errors else None
+
+    @cached_property
+    def by_group(self) -> tuple[GroupEstimate, ...]:
+        """What is each group's, of one group all."""
+        evaluations: tuple[Evaluated, ...] = (self.optimum.evaluation,)
+        likelihoods: tuple[SemCriterion, ...] = (self.likelihood,)
+        if isinstance(self.likelihood, GroupedLikelihood):
+            assert isinstance(self.optimum.evaluation, GroupedEvaluation)
+            evaluations, likelihoods = self.optimum.evaluation.by_group, self.likelihood.by_group
+        parts = zip(
+            self.table.by_group, self.statistics.by_group, self.structure.parts, likelihoods, evaluations, strict=True
+        )
+        return tuple(
+            GroupEstimate(
+                table,
+                statistics,
+                structure,
+                likelihood,
+                places,
+                self.theta[places],
+                self.optimum.theta[places],
+                -at.deviance / 2,
+            )
+            for (table, places), statistics, (structure, _), likelihood, at in parts
+        )
 
     @property
     def log_likelihood(self) -> float:
@@ -104,7 +155,15 @@ class SemEstimate:
         return self.table.n_free - (0 if equations is None else equations.rank(self.theta))
 
 
-def estimate_sem(table: ParameterTable, statistics: Statistics) -> SemEstimate:
+def _quadrature_error(group: GroupEstimate) -> float | None:
+    likelihood, theta = group.likelihood, group.search_theta
+    if not isinstance(likelihood, QuadratureLikelihood):
+        return None
+    more = CHECK[len(group.structure.latent_slopes)]
+    return -group.log_likelihood - likelihood.adapted(theta, more).deviance(theta) / 2
+
+
+def estimate_sem(table: ParameterTable, statistics: AnyStatistics) -> SemEstimate:
     """Estimate a model's parameters.
 
     Raises
@@ -112,11 +171,16 @@ def estimate_sem(table: ParameterTable, statistics: Statistics) -> SemEstimate:
     IdentificationError
         No start has covariance matrices that are positive definite.
     """
-    structure = build_structure(table)
-    recentre = _recentre_function(table, structure, statistics)
-    search_statistics = statistics if recentre is None else replace(statistics, origin=np.zeros_like(statistics.origin))
+    structure = structure_of(table)
+    recentre = recentre_function(table, structure, statistics)
+    search_statistics = statistics if recentre is None else around_zero(statistics)
     try:
-        optimum, likelihood, active = _search(table, structure, search_statistics)
+        if isinstance(structure, GroupedStructure):
+            assert isinstance(search_statistics, GroupedStatistics)
+            optimum, likelihood, active = search_groups(table, structure, search_statistics, _STEPS)
+        else:
+            assert not isinstance(search_statistics, GroupedStatistics)
+            optimum, likelihood, active = _search(table, structure, search_statistics)
     except np.linalg.LinAlgError as error:
         raise IdentificationError(
             "The likelihood cannot be computed where the search begins: a covariance matrix is not positive definite "
@@ -188,22 +252,33 @@ def _with_varying_start(table: ParameterTable) -> ParameterTable:
 
 
 def _check_slope_varies(table: ParameterTable, quadrature: QuadratureLikelihood, theta: Array) -> None:
-    """Refuse a latent-centred slope without variance: nodes that are held have no integral over it.
+    """Refuse latent-centred slopes without variance, or with a correlation of one: nodes have no integral over them.
 
     Raises
     ------
     IdentificationError
-        With its name.
+        With their names.
     """
-    slope = table.slopes[quadrature.structure.latent_slopes[0]]
-    place = quadrature.structure.levels[1].names.index(slope.name)
-    variance = quadrature.structure.moments(theta)[1].spread[place, place]
-    if variance * unit_shares(quadrature, theta)[1][place] > BESIDE_BOUND:
+    slopes = [table.slopes[latent] for latent in quadrature.structure.latent_slopes]
+    places = [quadrature.structure.levels[1].names.index(slope.name) for slope in slopes]
+    spread = quadrature.structure.moments(theta)[1].spread[np.ix_(places, places)]
+    variances = np.diag(spread)
+    shares = variances * unit_shares(quadrature, theta)[1][places]
+    for slope, share in zip(slopes, shares, strict=True):
+        if not share > BESIDE_BOUND:
+            raise IdentificationError(
+                f"The variance of the random slope {slope.name!r} of {slope.predictor} around its latent mean is zero, "
+                f"where its likelihood by quadrature has no value. Give it a fixed slope, as in {slope.outcome} ~ "
+                f'{slope.predictor}, or take the predictor as it is observed by slopes="observed".'
+            )
+    if np.linalg.eigvalsh(spread / np.sqrt(np.outer(variances, variances)))[0] > BESIDE_BOUND:
         return
+    first, second = slopes
     raise IdentificationError(
-        f"The variance of the random slope {slope.name!r} of {slope.predictor} around its latent mean is zero, where "
-        f"its likelihood by quadrature has no value. Give it a fixed slope, as in {slope.outcome} ~ {slope.predictor}, "
-        'or take the predictor as it is observed by slopes="observed".'
+        f"The random slopes {first.name!r} of {first.predictor} and {second.name!r} of {second.predictor} around their "
+        "latent means have a correlation of one, where their likelihood by quadrature has no value. Give one of them a "
+        f"fixed slope, as in {second.outcome} ~ {second.predictor}, fix their covariance, or take the predictors as "
+        'they are observed by slopes="observed".'
     )
 
 
@@ -302,39 +377,6 @@ def _sums(structure: SemStructure, statistics: Statistics) -> ClusterSums:
     return sums_of_complete_rows(statistics, tuple(dict.fromkeys(predictor for _, predictor in structure.slopes)))
 
 
-def _recentre_function(
-    table: ParameterTable, structure: SemStructure, statistics: Statistics
-) -> Callable[[Numbers], Numbers] | None:
-    """Function from parameters for means around the origin to the user's; None where means are restricted.
-
-    With a free intercept of its own for each column the means are whatever they are, and data at a million can be
-    fitted around their mean: intercepts alone move, by the solution of the means' linear equations. The predictor of a
-    random slope stays where it is, as another origin has another variance of the intercepts.
-    """
-    if structure.slopes or _restricts_means(table):
-        return None
-    rows = [row for row in table.rows if row.op == "~1" and row.index is not None]
-    counts = np.bincount([row.index for row in table.rows if row.index is not None], minlength=table.n_free)
-    columns = [row.lhs for row in rows if row.lhs in table.columns]
-    if sorted(columns) != sorted(table.columns) or len(rows) != len(columns) or any(counts[r.index] > 1 for r in rows):
-        return None
-    index = np.array([row.index for row in rows])
-
-    def recentre(theta: Numbers) -> Numbers:
-        result = np.array(theta)
-        result[index] += np.linalg.solve(structure.jacobian(theta)[2][index].T, statistics.origin)
-        return result
-
-    return recentre
-
-
-def _restricts_means(table: ParameterTable) -> bool:
-    """Whether an intercept stands in a constraint."""
-    means = [row.index for row in table.rows if row.op == "~1" and row.index is not None]
-    anywhere = np.random.default_rng(1).uniform(0.2, 0.8, table.n_free)
-    return bool(table.constraints and Equations(table, table.constraints).jacobian(anywhere)[:, means].any())
-
-
 def _complex_jacobian(function: Callable[[Numbers], Numbers], theta: Array) -> Array:
     """(k, k) by the complex step (Squire and Trapp 1998, SIAM Review 40): exact to rounding."""
     columns = []
@@ -376,10 +418,13 @@ def _place_in_full(matrix: Array, free: NDArray[np.int64], determined: Flags, k:
     return full
 
 
-def _coefficients(structure: SemStructure, flags: Flags) -> Flags:
+def _coefficients(structure: Structure, flags: Flags) -> Flags:
     """Flags of coefficients alone; of these only a variance of zero leaves any unknown."""
     result = np.zeros(len(flags), dtype=bool)
     for level in structure.levels:
         index = level.arrows.index[level.arrows.index >= 0]
         result[index] = flags[index]
     return result
+
+
+_STEPS = Steps(_search, _likelihood, _start, _minimise_within, _check_slope_varies, _MOST_ADAPTATIONS, _ADAPTED)

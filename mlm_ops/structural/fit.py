@@ -51,6 +51,11 @@ class SemFit(SemRecord):
         return tables.sem_fit(self)
 
     @property
+    def populations(self) -> pl.DataFrame:
+        """One row per group of rows: its size, its parts of log-likelihood and chi-square, and SRMR."""
+        return tables.sem_populations(self)
+
+    @property
     def r_squared(self) -> pl.DataFrame:
         """Explained share of every variable that has predictors or factors, by level."""
         return tables.sem_r_squared(self)
@@ -126,6 +131,7 @@ class SemFit(SemRecord):
     def invariance(self) -> pl.DataFrame:
         """Invariance of the factors across levels: the model, equal loadings, no residuals between clusters.
 
+        Of a model of several groups it is that across groups: equal loadings, equal intercepts too, equal residuals.
         One row a step, with its fit and the likelihood ratio test against the step before, plain and scaled; no rows
         for models without a factor that has the same indicators at both levels.
         """
@@ -145,6 +151,9 @@ class SemFit(SemRecord):
                 f"Nested models are of the same clusters. Got {group_name(self.cluster)!r} and "
                 f"{group_name(larger.cluster)!r}; fit both to one."
             )
+        names = ["none" if fit.grouping is None else repr(fit.grouping.name) for fit in (self, larger)]
+        if names[0] != names[1]:
+            raise MlmError(f"Nested models are of the same groups. Got {names[0]} and {names[1]}; fit both by one.")
         return tables.sem_comparison(likelihood_ratio(self.estimate, larger.estimate))
 
     @checked(constraints=options.CONSTRAINTS)
@@ -168,15 +177,29 @@ class SemFit(SemRecord):
             return mplus_input(self)
         return sem_equations(self.estimate.table, format)
 
-    @checked(format=_DIAGRAM)
-    def diagram(self, format: Literal["svg", "mermaid"] = "svg") -> str:
-        """The path diagram with its estimates."""
+    @checked(format=_DIAGRAM, population=options.POPULATION)
+    def diagram(self, format: Literal["svg", "mermaid"] = "svg", *, population: str | None = None) -> str:
+        """The path diagram with its estimates.
+
+        Parameters
+        ----------
+        population
+            The group of rows that the picture is of, by default the first; a Mermaid diagram has all groups.
+
+        Raises
+        ------
+        MlmError
+            There is no such group.
+        """
+        if population is not None and population not in self.estimate.table.groups:
+            names = ", ".join(self.estimate.table.groups) or "none"
+            raise MlmError(f"The model has no group {population!r}. Got groups: {names}.")
         if format == "mermaid":
             return mermaid(self.estimate.table, self.estimate.theta)
         # rules of the house: rooms above are looked up by their public name, when they are needed
         from mlm_ops import reports
 
-        return reports.path_diagram(self.parameters).svg()
+        return reports.path_diagram(self.parameters, population).svg()
 
     @checked(key=options.PICTURE, term=options.TERM, group=options.ONE_GROUP)
     def picture(self, key: str, *, term: str | None = None, group: str | None = None) -> reports.Picture:

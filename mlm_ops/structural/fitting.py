@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mlm_ops.errors import DataError, MlmError
@@ -19,8 +21,10 @@ from mlm_ops.structural.cluster_sums import Statistics
 from mlm_ops.structural.constraints import check_constraints
 from mlm_ops.structural.estimate import estimate_sem
 from mlm_ops.structural.fit import SemFit
+from mlm_ops.structural.grouped_statistics import AnyStatistics, grouped_statistics, moments_by_group
+from mlm_ops.structural.grouping import Grouping, SemRequest, grouped_table, grouping_of
 from mlm_ops.structural.identification import check_identified
-from mlm_ops.structural.matrices import build_structure
+from mlm_ops.structural.matrices import structure_of
 from mlm_ops.structural.missing import check_information, statistics_of_patterns
 from mlm_ops.structural.model import BETWEEN, WITHIN, SemModel
 from mlm_ops.structural.parameters import ParameterTable, moments_model, parameter_table
@@ -42,6 +46,9 @@ if TYPE_CHECKING:
     robust=options.SEM_ROBUST,
     slopes=options.SLOPES,
     missing=options.MISSING,
+    group=options.SEM_GROUP,
+    group_equal=options.GROUP_EQUAL,
+    group_partial=options.GROUP_PARTIAL,
 )
 def sem(
     text: str,
@@ -52,6 +59,9 @@ def sem(
     robust: bool = False,
     slopes: options.SlopeCentering = "latent",
     missing: options.Missing = "listwise",
+    group: str | None = None,
+    group_equal: str | Sequence[str] = (),
+    group_partial: str | Sequence[str] = (),
 ) -> SemFit:
     r"""Fit a two-level structural equation model by maximum likelihood.
 
@@ -73,10 +83,18 @@ def sem(
         Cluster-robust standard errors instead of those by the observed information.
     slopes
         Of what a random slope ``y ~ rv("s")*x`` is where x has a part at level 2 too: of x around its ``latent`` mean,
-        by quadrature, for one slope; or of x as it is ``observed``. Elsewhere x is taken as it is.
+        by quadrature, for one or two slopes; or of x as it is ``observed``. Elsewhere x is taken as it is.
     missing
         ``listwise`` leaves rows out that miss a value; ``ml`` takes all that there is of every row and cluster, by
         full-information maximum likelihood. Rows that miss the predictor of a random slope are left out either way.
+    group
+        The column whose values are groups of rows, or several joined by ``:``; sorted by value. Every parameter has its
+        own value in each group; equal labels are equal, ``c(a1, a2)*x`` labels each. Clusters lie inside groups.
+    group_equal, group_partial
+        What is equal in all groups, in lavaan's words: ``loadings``, ``intercepts``, ``means``, ``regressions``,
+        ``residuals``, ``residual.covariances``, ``lv.variances``, ``lv.covariances``, each also of one level, as
+        ``between(intercepts)``; and which parameters of these are not, as ``f=~y2``. With intercepts equal, and means
+        not, latent means are free in all groups but the first.
 
     Raises
     ------
@@ -92,19 +110,23 @@ def sem(
     0.8676
     """
     columns = cluster_columns(cluster)
+    grouping = grouping_of(cluster_columns(group), tuple(group_equal), tuple(group_partial))
     model = parse_sem(expand_ready_model(text))
-    table = parameter_table(model, slopes)
-    columns_model = moments_model(table, columns)
+    request = SemRequest(model, columns, grouping, slopes)
     if isinstance(data, Moments):
-        moments = moments_for(data, [columns_model])
+        moments = moments_for(data, [request.columns_model])
     else:
-        source = open_source(data, connection)
-        moments = collect_sem(table, columns, source, missing)
-    return fit_sem(model, moments, columns, robust=robust, slopes=slopes, missing=missing)
+        table = request.columns_table
+        moments = collect_sem(table, columns, open_source(data, connection), missing, request.group)
+    return fit_sem(model, moments, columns, robust=robust, slopes=slopes, missing=missing, grouping=grouping)
 
 
 def collect_sem(
-    table: ParameterTable, cluster: GroupingFactor, source: Source, missing: options.Missing = "listwise"
+    table: ParameterTable,
+    cluster: GroupingFactor,
+    source: Source,
+    missing: options.Missing = "listwise",
+    group: GroupingFactor = (),
 ) -> Moments:
     """Collect the moments of a model's columns, by pattern of missing cells where these are asked for.
 
@@ -113,8 +135,8 @@ def collect_sem(
     DataError
         Columns that are no numbers, and as `collect`.
     """
-    check_columns(table, cluster, source)
-    model = moments_model(table, cluster)
+    check_columns(table, cluster, source, group)
+    model = moments_model(table, cluster, group)
     if missing == "listwise":
         return collect(source, [model])
     return collect_patterns(source, model, table.columns, [slope.predictor for slope in table.slopes])
@@ -128,6 +150,7 @@ def fit_sem(
     robust: bool = False,
     slopes: options.SlopeCentering = "latent",
     missing: options.Missing = "listwise",
+    grouping: Grouping | None = None,
 ) -> SemFit:
     """Fit a model to moments that were collected for it (and perhaps for others): no rows are touched.
 
@@ -137,31 +160,63 @@ def fit_sem(
         ``missing="ml"`` with moments that are not by pattern of missing cells.
     """
     start = time.perf_counter()
-    table = parameter_table(model, slopes)
-    structure = build_structure(table)
+    whole = _whole(moments, missing)
+    groups = None if grouping is None else moments_by_group(whole, grouping.columns, cluster)
+    if grouping is None or groups is None:
+        table = parameter_table(model, slopes)
+    else:
+        table = grouped_table(model, grouping, groups[0], slopes)
+    structure = structure_of(table)
     check_constraints(table)
     check_identified(table, structure)
-    statistics = _statistics(table, moments, cluster, missing)
+    statistics: AnyStatistics
+    if grouping is None or groups is None:
+        statistics = _statistics(table, whole, cluster, missing)
+    else:
+        make = partial(_statistics, table.by_group[0][0], cluster=cluster, missing=missing, whole=whole)
+        statistics = grouped_statistics(*groups, grouping.name, make)
     check_information(table, structure, statistics)
     estimate = estimate_sem(table, statistics)
     seconds = time.perf_counter() - start
-    dropped, observed = dict(moments.n_dropped), _observed_means(model, complete_units(moments), cluster)
+    dropped = dict(moments.n_dropped)
+    observed = _observed_means(model, complete_units(moments), cluster) if grouping is None else None
     return SemFit(
-        model, estimate, cluster, robust, seconds, moments.n_rows, dropped, moments, observed, slopes, missing
+        model,
+        estimate,
+        cluster,
+        robust,
+        seconds,
+        moments.n_rows,
+        dropped,
+        moments,
+        observed,
+        slopes,
+        missing,
+        grouping,
     )
 
 
 def _statistics(
-    table: ParameterTable, moments: Moments, cluster: GroupingFactor, missing: options.Missing
+    table: ParameterTable,
+    moments: Moments,
+    cluster: GroupingFactor,
+    missing: options.Missing,
+    whole: Moments | None = None,
 ) -> Statistics:
+    make = two_level_statistics if missing == "listwise" else statistics_of_patterns
+    return make(table, moments, cluster, whole)
+
+
+def _whole(moments: Moments, missing: options.Missing) -> Moments:
+    """The moments that a model is fitted to: of complete rows, or by pattern of missing cells."""
     if missing == "listwise":
-        return two_level_statistics(table, complete_units(moments), cluster)
+        return complete_units(moments)
     if not has_patterns(moments):
         raise DataError(
             'missing="ml" needs the rows, or moments by pattern of missing cells. Got moments of complete rows; give '
             "the rows, or drop missing."
         )
-    return statistics_of_patterns(table, moments, cluster)
+    return moments
 
 
 def _observed_means(model: SemModel, moments: Moments, cluster: GroupingFactor) -> SemContextualEffect | None:

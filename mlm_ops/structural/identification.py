@@ -6,6 +6,7 @@ Identification, Equivalent Models and Computer Algebra, ch. 2), so that random p
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,9 +17,10 @@ from mlm_ops.moments.arrays import Array
 from mlm_ops.moments.rank import null_space, rounding
 from mlm_ops.moments.sums import lower_by_rows
 from mlm_ops.structural.constraints import equations_of
-from mlm_ops.structural.matrices import SemStructure
+from mlm_ops.structural.matrices import SemStructure, Structure
 from mlm_ops.structural.parameters import ParameterTable
 
+Seen = tuple[NDArray[np.bool_], NDArray[np.bool_]]
 _POINTS = 3
 #: Relative error of the derivatives' cross-products at values of the order of one: theirs is that of the inverse of
 #: I - A, a thousand roundings, and its square would be far below.
@@ -29,7 +31,7 @@ ERROR = 1e-10
 _PLACE_ERROR = 1e-7
 
 
-def check_identified(table: ParameterTable, structure: SemStructure) -> None:
+def check_identified(table: ParameterTable, structure: Structure) -> None:
     """Refuse a model that no data determine.
 
     Raises
@@ -48,15 +50,15 @@ def check_identified(table: ParameterTable, structure: SemStructure) -> None:
 
 def undetermined(
     table: ParameterTable,
-    structure: SemStructure,
-    seen: tuple[NDArray[np.bool_], NDArray[np.bool_]] | None = None,
+    structure: Structure,
+    seen: Sequence[Seen] | None = None,
 ) -> NDArray[np.bool_]:
     """(k,) parameters that can move together without any change in what the model implies, at random points.
 
     Parameters
     ----------
     seen
-        (p, p) and (t, t) elements of Sigma_W and Sigma_B on which the data tell anything; None for all.
+        Of each group (p, p) and (t, t) elements of Sigma_W and Sigma_B on which the data tell anything; None for all.
     """
     moving = np.ones(table.n_free, dtype=bool)
     variances = [row.index for row in table.rows if row.is_variance and row.index is not None]
@@ -75,25 +77,31 @@ def undetermined(
     return moving
 
 
-def _undetermined(
-    structure: SemStructure,
-    theta: Array,
-    seen: tuple[NDArray[np.bool_], NDArray[np.bool_]] | None,
-    slopes: Array,
-) -> NDArray[np.bool_]:
+def _undetermined(structure: Structure, theta: Array, seen: Sequence[Seen] | None, slopes: Array) -> NDArray[np.bool_]:
     """(k,) parameters with a part in a direction along which no implied moment changes."""
+    of_groups = []
+    for number, (part, places) in enumerate(structure.parts):
+        own = _derivatives(part, theta[places], None if seen is None else seen[number])
+        spread = np.zeros((len(theta), own.shape[1]))
+        spread[places] = own
+        of_groups.append(spread)
+    derivatives = np.concatenate([*of_groups, slopes.T], axis=1)
+    norms = np.linalg.norm(derivatives, axis=1)
+    has_no_effect = norms == 0
+    unit_derivatives = derivatives / np.where(has_no_effect, 1.0, norms)[:, None]
+    flat = null_space(unit_derivatives @ unit_derivatives.T, _ERROR)
+    return np.asarray(has_no_effect | (np.abs(flat).max(axis=1, initial=0.0) > 1e-4))
+
+
+def _derivatives(structure: SemStructure, theta: Array, seen: Seen | None) -> Array:
+    """(k, m) of what one group's parameters imply for its moments."""
     within, between, mean = structure.jacobian(theta)
     if seen is not None:
         within, between = within * seen[0], between * seen[1]
     if structure.slopes:
         between, mean = _by_slopes(structure, theta, between, mean)
     own, whole = lower_by_rows(structure.n_row_level), lower_by_rows(between.shape[1])
-    derivatives = np.concatenate([within[:, own[0], own[1]], between[:, whole[0], whole[1]], mean, slopes.T], axis=1)
-    norms = np.linalg.norm(derivatives, axis=1)
-    has_no_effect = norms == 0
-    unit_derivatives = derivatives / np.where(has_no_effect, 1.0, norms)[:, None]
-    flat = null_space(unit_derivatives @ unit_derivatives.T, _ERROR)
-    return np.asarray(has_no_effect | (np.abs(flat).max(axis=1, initial=0.0) > 1e-4))
+    return np.concatenate([within[:, own[0], own[1]], between[:, whole[0], whole[1]], mean], axis=1)
 
 
 def _by_slopes(structure: SemStructure, theta: Array, between: Array, mean: Array) -> tuple[Array, Array]:

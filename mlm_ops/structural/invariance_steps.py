@@ -1,9 +1,9 @@
-"""Fit the steps of invariance across levels and test each against the one before."""
+"""Fit the steps of invariance across levels, or across groups of rows, and test each against the one before."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 
@@ -13,22 +13,29 @@ from mlm_ops.results.words import LABELS
 from mlm_ops.structural.comparison import Ratio, likelihood_ratio
 from mlm_ops.structural.estimate import SemEstimate, estimate_sem
 from mlm_ops.structural.fit_measures import FitMeasures, Yardsticks, fit_measures
+from mlm_ops.structural.grouping import Grouping, grouped_table
 from mlm_ops.structural.invariance import RESTRICTIONS, common_factors, invariance_text
 from mlm_ops.structural.level_fit import crosses_levels
 from mlm_ops.structural.model import SemModel
-from mlm_ops.structural.parameters import parameter_table
+from mlm_ops.structural.parameters import ParameterTable, parameter_table
 from mlm_ops.structural.syntax import parse_sem
 
 #: Said below the steps where the last of them stands.
 REMARK_ON_SCALAR = "variances of zero are on their bound: p of the scalar step is too large"
+#: Steps across groups of rows, each with the restrictions of those before, as `group_equal` names them.
+GROUP_RESTRICTIONS = {"metric": "loadings", "scalar": "intercepts", "strict": "residuals"}
 #: The first step, the model as it is.
 CONFIGURAL = "configural"
 
 
 @dataclass(frozen=True)
 class InvarianceStep:
-    """One step: its model's estimate and fit, and its test against the step before, which the first has not."""
+    """One step: its model's estimate and fit, and its test against the step before, which the first has not.
 
+    `across` is what parameters are equal over: ``levels``, or ``groups`` of rows.
+    """
+
+    across: str
     name: str
     reference: str | None
     estimate: SemEstimate
@@ -37,25 +44,56 @@ class InvarianceStep:
 
 
 def invariance_steps(
-    model: SemModel, estimate: SemEstimate, measures: FitMeasures, by: Yardsticks
+    model: SemModel,
+    estimate: SemEstimate,
+    measures: FitMeasures,
+    by: Yardsticks,
+    grouping: Grouping | None = None,
 ) -> tuple[InvarianceStep, ...]:
     """The model, with equal loadings of the factors that both levels have, and without residuals between clusters.
 
-    None of models without such factors, with random slopes, or whose levels share parameters already. A step that
+    Of several groups of rows: with equal loadings in all groups, equal intercepts too, and equal residuals. None of
+    models without such factors, with random slopes, or whose levels, or groups, share parameters already. A step that
     restricts nothing, or whose search does not end at a worse fit, ends them.
     """
     table = estimate.table
-    if table.slopes or crosses_levels(table) or not common_factors(model):
+    if table.slopes:
         return ()
-    steps = [InvarianceStep(CONFIGURAL, None, estimate, measures, None)]
-    for name in RESTRICTIONS:
-        before = steps[-1]
-        try:
-            restricted = estimate_sem(parameter_table(parse_sem(invariance_text(model, name))), estimate.statistics)
+    if grouping is not None:
+        if table.crosses_groups or not (table.within.latent or table.between.latent):
+            return ()
+        return _fit_steps("groups", _tables_of_groups(model, grouping, table.groups), estimate, measures, by)
+    if crosses_levels(table) or not common_factors(model):
+        return ()
+    tables = ((name, parameter_table(parse_sem(invariance_text(model, name)))) for name in RESTRICTIONS)
+    return _fit_steps("levels", tables, estimate, measures, by)
+
+
+def _tables_of_groups(
+    model: SemModel, grouping: Grouping, groups: tuple[str, ...]
+) -> Iterator[tuple[str, ParameterTable]]:
+    equal: tuple[str, ...] = ()
+    for name, kind in GROUP_RESTRICTIONS.items():
+        equal = (*equal, kind)
+        yield name, grouped_table(model, replace(grouping, equal=equal, partial=(), free_scale=True), groups)
+
+
+def _fit_steps(
+    across: str,
+    tables: Iterator[tuple[str, ParameterTable]],
+    estimate: SemEstimate,
+    measures: FitMeasures,
+    by: Yardsticks,
+) -> tuple[InvarianceStep, ...]:
+    steps = [InvarianceStep(across, CONFIGURAL, None, estimate, measures, None)]
+    try:
+        for name, table in tables:
+            before = steps[-1]
+            restricted = estimate_sem(table, estimate.statistics)
             ratio = likelihood_ratio(restricted, before.estimate)
-        except MlmError:
-            break
-        steps.append(InvarianceStep(name, before.name, restricted, fit_measures(restricted, by), ratio))
+            steps.append(InvarianceStep(across, name, before.name, restricted, fit_measures(restricted, by), ratio))
+    except MlmError:
+        pass
     return tuple(steps) if len(steps) > 1 else ()
 
 
@@ -71,6 +109,7 @@ RATIO: ColumnTypes = {
 }
 SEM_INVARIANCE: ColumnTypes = {
     "step": COUNT,
+    "across": TEXT,
     "invariance": TEXT,
     "reference": TEXT,
     **RATIO,
@@ -110,9 +149,9 @@ SHOWN = {
 }
 
 
-def remarks(names: Collection[str]) -> tuple[str, ...]:
-    """What is to be known of steps of these names."""
-    return (REMARK_ON_SCALAR,) if "scalar" in names else ()
+def remarks(names: Collection[str], across: str | None) -> tuple[str, ...]:
+    """What is to be known of steps of these names; those of earlier versions are all across levels."""
+    return (REMARK_ON_SCALAR,) if "scalar" in names and across != "groups" else ()
 
 
 def sem_invariance(steps: tuple[InvarianceStep, ...]) -> pl.DataFrame:
@@ -124,7 +163,8 @@ def sem_invariance(steps: tuple[InvarianceStep, ...]) -> pl.DataFrame:
 def _rows(steps: tuple[InvarianceStep, ...]) -> Iterator[dict[str, object]]:
     for number, step in enumerate(steps, start=1):
         measures, optimum = step.measures, step.estimate.optimum
-        row: dict[str, object] = {"step": number, "invariance": step.name, "reference": step.reference}
+        row: dict[str, object] = {"step": number, "across": step.across, "invariance": step.name}
+        row["reference"] = step.reference
         for name in ("log_likelihood", "n_parameters", "aic", "bic"):
             row[name] = getattr(measures.joint, name)
         for name in ("chi_square", "cfi", "tli", "rmsea"):

@@ -13,7 +13,7 @@ from mlm_ops.errors import IdentificationError
 from mlm_ops.structural.estimate import SemEstimate, estimate_sem
 from mlm_ops.structural.identification import check_identified
 from mlm_ops.structural.indices import NO_INDICES, FitIndices, fit_indices
-from mlm_ops.structural.matrices import build_structure
+from mlm_ops.structural.matrices import structure_of
 from mlm_ops.structural.model import BETWEEN, WITHIN
 from mlm_ops.structural.parameters import ParameterTable, join_levels
 
@@ -38,7 +38,7 @@ def _of_level(estimate: SemEstimate, unrestricted: SemEstimate, baseline: SemEst
     if df is None or baseline_df is None:
         return NO_INDICES
     n = estimate.statistics.n_obs if level == WITHIN else float(estimate.statistics.n_clusters)
-    return fit_indices(ours, df, independence, baseline_df, n)
+    return fit_indices(ours, df, independence, baseline_df, n / len(estimate.by_group))
 
 
 def _ratio(estimate: SemEstimate, unrestricted: SemEstimate, level: int) -> tuple[float, int | None]:
@@ -48,7 +48,7 @@ def _ratio(estimate: SemEstimate, unrestricted: SemEstimate, level: int) -> tupl
     if df == 0:
         return 0.0, 0
     try:
-        check_identified(table, build_structure(table))
+        check_identified(table, structure_of(table))
         partial = estimate_sem(table, estimate.statistics)
     except IdentificationError:
         return math.nan, None

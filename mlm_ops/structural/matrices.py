@@ -11,7 +11,8 @@ Lisrel's matrices are its blocks: Lambda and B are those of A, Theta and Psi tho
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,6 +109,11 @@ class SemStructure:
     slopes: tuple[tuple[int, int], ...] = ()
     latent_slopes: tuple[int, ...] = ()
 
+    @property
+    def parts(self) -> tuple[tuple[SemStructure, NDArray[np.int64]], ...]:
+        """Itself as the one group of rows, and the places of its parameters."""
+        return ((self, np.arange(self.n_free)),)
+
     def moments(self, theta: Numbers) -> tuple[LevelMoments, LevelMoments]:
         """The moments of each level."""
         return _level_moments(self.levels[0], theta), _level_moments(self.levels[1], theta)
@@ -165,8 +171,82 @@ class SemStructure:
         )
 
 
+@dataclass(frozen=True)
+class GroupedStructure:
+    """The matrices of several groups of rows: `parts` are each group's, with its parameters' places among all."""
+
+    parts: tuple[tuple[SemStructure, NDArray[np.int64]], ...]
+    n_free: int
+
+    @cached_property
+    def levels(self) -> tuple[LevelStructure, ...]:
+        """Both levels of each group in turn, over the parameters of all groups."""
+        return tuple(
+            replace(
+                level,
+                arrows=_moved(level.arrows, places),
+                symmetric=_moved(level.symmetric, places),
+                intercepts=_moved(level.intercepts, places),
+            )
+            for structure, places in self.parts
+            for level in structure.levels
+        )
+
+    @property
+    def slopes(self) -> tuple[tuple[int, int], ...]:
+        """As each group has them."""
+        return self.parts[0][0].slopes
+
+    @property
+    def latent_slopes(self) -> tuple[int, ...]:
+        """As each group has them."""
+        return self.parts[0][0].latent_slopes
+
+    def moments(self, theta: Numbers) -> tuple[LevelMoments, ...]:
+        """The moments of both levels of each group in turn."""
+        return tuple(moments for structure, places in self.parts for moments in structure.moments(theta[places]))
+
+    def implied(self, theta: Numbers) -> Implied:
+        """The columns' moments of each group in turn, block by block."""
+        parts = [structure.implied(theta[places]) for structure, places in self.parts]
+        return Implied(
+            _blocks([part.within for part in parts]),
+            _blocks([part.between for part in parts]),
+            np.concatenate([part.mean for part in parts]),
+        )
+
+
+Structure = SemStructure | GroupedStructure
+"""Of one group of rows, or of several."""
+
+
+def _moved(cells: Cells, places: NDArray[np.int64]) -> Cells:
+    """The cells with the places of their parameters among all groups' parameters."""
+    is_free = cells.index >= 0
+    index = cells.index.copy()
+    index[is_free] = places[index[is_free]]
+    return replace(cells, index=index)
+
+
+def _blocks(matrices: list[Numbers]) -> Numbers:
+    size = sum(len(matrix) for matrix in matrices)
+    whole, start = np.zeros((size, size), dtype=matrices[0].dtype), 0
+    for matrix in matrices:
+        end = start + len(matrix)
+        whole[start:end, start:end] = matrix
+        start = end
+    return whole
+
+
+def structure_of(table: ParameterTable) -> Structure:
+    """The matrices of a table, of one group of rows or of several."""
+    if not table.groups:
+        return build_structure(table)
+    return GroupedStructure(tuple((build_structure(own), places) for own, places in table.by_group), table.n_free)
+
+
 def build_structure(table: ParameterTable) -> SemStructure:
-    """Place the table's rows in the matrices."""
+    """Place the rows of a table of one group in the matrices."""
     columns = {name: i for i, name in enumerate((*table.columns, *table.between.slopes))}
     levels = []
     for level in (WITHIN, BETWEEN):

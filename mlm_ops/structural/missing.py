@@ -12,8 +12,9 @@ from mlm_ops.moments.patterns import observed_cells
 from mlm_ops.moments.record import Moments
 from mlm_ops.moments.sums import lower_by_rows
 from mlm_ops.structural.cluster_sums import ClusterSums, ClusterUnits, Statistics, cluster_sums
+from mlm_ops.structural.grouped_statistics import AnyStatistics
 from mlm_ops.structural.identification import undetermined
-from mlm_ops.structural.matrices import SemStructure
+from mlm_ops.structural.matrices import SemStructure, Structure
 from mlm_ops.structural.model import BETWEEN, WITHIN
 from mlm_ops.structural.parameters import ParameterTable
 from mlm_ops.structural.statistics import (
@@ -27,7 +28,9 @@ from mlm_ops.structural.statistics import (
 )
 
 
-def statistics_of_patterns(table: ParameterTable, moments: Moments, cluster: GroupingFactor) -> Statistics:
+def statistics_of_patterns(
+    table: ParameterTable, moments: Moments, cluster: GroupingFactor, whole: Moments | None = None
+) -> Statistics:
     """The sums of clusters by pattern; where no cell is missing, the statistics of complete rows.
 
     Raises
@@ -37,11 +40,11 @@ def statistics_of_patterns(table: ParameterTable, moments: Moments, cluster: Gro
     """
     observed = observed_cells(moments, table.columns)
     if observed.all():
-        return two_level_statistics(table, moments, cluster)
+        return two_level_statistics(table, moments, cluster, whole)
     codes, labels = moments.units_of(cluster)
     check_clusters(np.bincount(codes, moments.n, len(labels)).astype(float), group_name(cluster))
     p = len(table.within.observed)
-    n, origin, mean, scatter = column_moments(table.columns, moments)
+    n, origin, mean, scatter = column_moments(table.columns, moments, whole)
     mean = np.where(observed, mean, 0.0)
     rows, cols = lower_by_rows(len(table.columns))
     scatter = np.where(observed[rows] & observed[cols], scatter, 0.0)
@@ -91,7 +94,12 @@ def _check_variation(table: ParameterTable, cluster: str, sums: ClusterSums) -> 
     check_independent(table.within.observed, sums.pooled_within)
 
 
-def check_information(table: ParameterTable, structure: SemStructure, statistics: Statistics) -> None:
+def has_all_pairs(statistics: Statistics) -> bool:
+    """Whether some row has each pair of columns of level 1, and some cluster each pair of all columns."""
+    return not isinstance(statistics, ClusterSums) or statistics.has_all_pairs
+
+
+def check_information(table: ParameterTable, structure: Structure, statistics: AnyStatistics) -> None:
     """Refuse parameters on which the cells that are there tell nothing.
 
     Raises
@@ -99,18 +107,20 @@ def check_information(table: ParameterTable, structure: SemStructure, statistics
     IdentificationError
         With these parameters, and the variables that are never seen together.
     """
-    if not isinstance(statistics, ClusterSums):
+    if all(has_all_pairs(part) for part in statistics.by_group):
         return
-    if statistics.has_all_pairs:
-        return
-    within, between = (statistics.coverage(level)[0] > 0 for level in (WITHIN, BETWEEN))
-    unknown = undetermined(table, structure, _seen(structure, within, between))
+    pairs = [tuple(part.coverage(level)[0] > 0 for level in (WITHIN, BETWEEN)) for part in statistics.by_group]
+    seen = [_seen(part, *own) for (part, _), own in zip(structure.parts, pairs, strict=True)]
+    unknown = undetermined(table, structure, seen)
     names = [name for name, is_unknown in zip(table.names(), unknown, strict=True) if is_unknown]
     if not names:
         return
-    columns = statistics.columns
-    apart = [f"{columns[i]} and {columns[j]} in no row" for i, j in np.argwhere(np.triu(~within)).tolist()]
-    apart += [f"{columns[i]} and {columns[j]} in no cluster" for i, j in np.argwhere(np.triu(~between)).tolist()]
+    columns, apart = statistics.columns, []
+    for number, levels in enumerate(pairs):
+        where = f" of {table.groups[number]}" if table.groups else ""
+        for unit, is_seen in zip(("row", "cluster"), levels, strict=True):
+            absent = np.argwhere(np.triu(~is_seen)).tolist()
+            apart += [f"{columns[i]} and {columns[j]} in no {unit}{where}" for i, j in absent]
     raise IdentificationError(
         f"The missing values leave no information on {', '.join(names)}. Got values of {'; '.join(apart)} together. "
         "Fix these parameters, or leave one of the variables out."

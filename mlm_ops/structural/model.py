@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from mlm_ops.language.syntax import Syntax
@@ -39,6 +39,8 @@ class Item:
         ``equal("f=~y2")``: a label, or the name of the parameter that this one is equal to; at level 2 with ``.l2``.
     slope
         ``rv("s")``: the name of the regression's random slope, a variable of level 2.
+    by_group
+        Of ``c(a1, a2)``: the item as it is in each group of rows; empty where it is the same in all.
     """
 
     level: int
@@ -51,6 +53,7 @@ class Item:
     start: float | None = None
     equal: str | None = None
     slope: str | None = None
+    by_group: tuple[Item, ...] = ()
 
     @property
     def name(self) -> str:
@@ -98,3 +101,13 @@ class SemModel:
     def at(self, level: int) -> tuple[Item, ...]:
         """The items of one level."""
         return tuple(item for item in self.items if item.level == level)
+
+    @property
+    def n_groups(self) -> int | None:
+        """Groups of rows that the text has values for, by ``c()``; None where it has none."""
+        return next((len(item.by_group) for item in self.items if item.by_group), None)
+
+    def of_group(self, number: int) -> SemModel:
+        """The model as it is in one group of rows, without what is said of several: definitions and constraints."""
+        items = (item.by_group[number] if item.by_group else item for item in self.items)
+        return replace(self, items=tuple(items), definitions=(), constraints=())

@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 def mplus_input(record: SemRecord) -> str:
     """The model of a fit as Mplus input, with its estimator and what it does with missing cells."""
     table, cluster = record.estimate.table, group_name(record.cluster)
+    grouping = record.grouping
     names = MplusNames()
-    columns = {name: names.column(name, name) for name in (*table.columns, cluster)}
+    grouped_by = () if grouping is None else (grouping.name,)
+    columns = {name: names.column(name, name) for name in (*table.columns, cluster, *grouped_by)}
+    groups = [names.free(value) for value in table.groups]
     both = set(table.within.latent) & set(table.between.latent)
     short: dict[int, dict[str, str]] = {}
     latent_names: list[tuple[str, str]] = []
@@ -37,11 +40,14 @@ def mplus_input(record: SemRecord) -> str:
     # a fixed parameter has no label there
     values = {row.label: number_text(row.value) for row in table.rows if row.label and row.index is None}
     arithmetic = by_label | {label: f"({text})" if text.startswith("-") else text for label, text in values.items()}
-    model = []
-    for level, title in ((WITHIN, "%WITHIN%"), (BETWEEN, "%BETWEEN%")):
-        suffix = {i: f" ({by_label[name]})" for i, name in labels.items()}
-        rows = ((i, row) for i, row in enumerate(table.rows) if row.level == level and _is_stated(table, row))
-        model += [title, *(_statement(row, short[level]) + suffix.get(i, "") for i, row in rows)]
+    suffix = {i: f" ({by_label[name]})" for i, name in labels.items()}
+    # labels of the model of all groups would make parameters equal in them
+    model = _statements(table, 0, short, {} if groups else suffix)
+    # what a slope is stands in the model of all groups alone
+    models = {
+        group: [text for text in _statements(table, number, short, suffix) if " | " not in text]
+        for number, group in enumerate(groups)
+    }
     new = [f"NEW({' '.join(by_label[d.name] for d in table.definitions)})"] if table.definitions else []
     is_incomplete = record.missing == "ml" or any(record.n_dropped.values())
     return MplusInput(
@@ -53,6 +59,8 @@ def mplus_input(record: SemRecord) -> str:
         columns=names.columns,
         use_variables=[columns[name] for name in table.columns],
         model=model,
+        groups=models,
+        grouping=[] if grouping is None else [f"{columns[grouping.name]} ({_numbered(groups)})"],
         clusters=[columns[cluster]],
         within=[columns[name] for name in table.within.observed if name not in table.both],
         between=[columns[name] for name in table.between_only],
@@ -65,9 +73,30 @@ def mplus_input(record: SemRecord) -> str:
             *_means_within(table),
             *_latent_slopes(table),
             *_rows_without_predictors(record),
+            *([] if grouping is None else [f"{grouping.name} is {_numbered(table.groups)}."]),
             *_other_names([*by_label.items(), *slopes.items(), *latent_names]),
         ],
     ).text()
+
+
+def _numbered(groups: Iterable[str]) -> str:
+    """``1 = north 2 = south``."""
+    return " ".join(f"{number} = {group}" for number, group in enumerate(groups, start=1))
+
+
+def _statements(
+    table: ParameterTable, group: int, short: Mapping[int, Mapping[str, str]], suffix: Mapping[int, str]
+) -> list[str]:
+    """Both levels of one group of rows."""
+    statements = []
+    for level, title in ((WITHIN, "%WITHIN%"), (BETWEEN, "%BETWEEN%")):
+        rows = [
+            (i, row)
+            for i, row in enumerate(table.rows)
+            if row.level == level and row.group == group and _is_stated(table, row)
+        ]
+        statements += [title, *(_statement(row, short[level]) + suffix.get(i, "") for i, row in rows)]
+    return statements
 
 
 def _stem(name: str, level: int) -> str:

@@ -149,7 +149,8 @@ class _Objective:
         if not exact:
             expected = directions.T @ (self.likelihood.expected_information(at) + bend) @ directions
             # scores of few clusters, or of clusters that are alike in a variable, tell nothing of some directions
-            if (np.diag(expected) > _TELLING * np.abs(np.diag(metric))).all():
+            told = (np.diag(expected) > _TELLING * np.abs(np.diag(metric))).all()
+            if told and curvature(expected).definite:
                 metric = expected
         tangent = None if self.equations is None else directions[self.free]
         return _Point(value, directions.T @ gradient, metric, exact, tangent, scale)

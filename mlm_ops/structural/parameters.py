@@ -1,22 +1,21 @@
-"""Make a model's parameter table: what is free, fixed or equal, with lavaan's defaults filled in.
-
-The defaults are those of lavaan's ``sem()`` with ``fixed.x = FALSE``: the first loading of a latent variable is 1,
-(residual) variances are free, exogenous variables covary among themselves, so do the residuals of outcomes that predict
-nothing, the indicator of a latent variable that has no other has no residual, latent means are 0, and a variable of
-both levels has its mean at level 2.
-"""
+"""Make a model's parameter table: what is free, fixed or equal, the defaults of `defaults` filled in."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
 
 from mlm_ops.errors import FormulaError
 from mlm_ops.language.model import INTERCEPT, Column, GroupingFactor, Model, RandomBlock, Term
 from mlm_ops.language.options import SlopeCentering
 from mlm_ops.language.spelling import did_you_mean
 from mlm_ops.language.syntax import names_in
+from mlm_ops.structural.defaults import Variables, filled_items, model_variables
 from mlm_ops.structural.model import BETWEEN, WITHIN, Constraint, Definition, Item, Operator, SemModel
 from mlm_ops.structural.slopes import RandomSlope, center_slopes, random_slopes
 
@@ -26,6 +25,7 @@ class SemParameter:
     """One row of the table; `index` is its place among the free parameters, None where it is fixed to `value`.
 
     A regression with a random slope is fixed to zero, and `slope` names the variable of level 2 that the slope is.
+    `group` is the place of its group of rows among those of the table.
     """
 
     level: int
@@ -38,6 +38,7 @@ class SemParameter:
     start: float | None
     by_default: bool = False
     slope: str | None = None
+    group: int = 0
 
     @property
     def name(self) -> str:
@@ -51,23 +52,11 @@ class SemParameter:
 
 
 @dataclass(frozen=True)
-class Variables:
-    """The variables of one level: observed and latent, the exogenous among the observed, and the random slopes."""
-
-    observed: tuple[str, ...]
-    latent: tuple[str, ...]
-    exogenous: tuple[str, ...]
-    slopes: tuple[str, ...] = ()
-
-    @property
-    def all(self) -> tuple[str, ...]:
-        """All variables: observed, random slopes, latent."""
-        return (*self.observed, *self.slopes, *self.latent)
-
-
-@dataclass(frozen=True)
 class ParameterTable:
-    """The rows in lavaan's order, level 1 first; `n_free` distinct free parameters."""
+    """The rows in lavaan's order, level 1 first; `n_free` distinct free parameters.
+
+    Of a model of several groups of rows `groups` are their values, and the rows are those of each in turn.
+    """
 
     rows: tuple[SemParameter, ...]
     within: Variables
@@ -76,6 +65,31 @@ class ParameterTable:
     n_free: int
     slopes: tuple[RandomSlope, ...] = ()
     constraints: tuple[Constraint, ...] = ()
+    groups: tuple[str, ...] = ()
+
+    @cached_property
+    def by_group(self) -> tuple[tuple[ParameterTable, NDArray[np.int64]], ...]:
+        """Each group's own table, without definitions and constraints, and the places of its parameters among all."""
+        if not self.groups:
+            return ((self, np.arange(self.n_free)),)
+        parts = []
+        for number in range(len(self.groups)):
+            rows = [row for row in self.rows if row.group == number]
+            places = sorted({row.index for row in rows if row.index is not None})
+            at = {place: i for i, place in enumerate(places)}
+            own = tuple(row if row.index is None else replace(row, index=at[row.index]) for row in rows)
+            table = replace(self, rows=own, definitions=(), n_free=len(places), constraints=(), groups=())
+            parts.append((table, np.array(places, dtype=np.int64)))
+        return tuple(parts)
+
+    @property
+    def crosses_groups(self) -> bool:
+        """Whether groups have parameters in common, or constraints."""
+        return bool(self.constraints) or sum(len(places) for _, places in self.by_group) > self.n_free
+
+    def of_group(self, row: SemParameter) -> str:
+        """The group of a row in words that follow its name; nothing where there are no groups."""
+        return f" in {self.groups[row.group]}" if self.groups else ""
 
     def variables(self, level: int) -> Variables:
         """The variables of one level."""
@@ -105,7 +119,7 @@ class ParameterTable:
         names: dict[int, str] = {}
         for row in self.rows:
             if row.index is not None:
-                names.setdefault(row.index, row.label or row.name)
+                names.setdefault(row.index, row.label or f"{row.name}{self.of_group(row)}")
         return [names[i] for i in range(self.n_free)]
 
 
@@ -122,45 +136,54 @@ def parameter_table(model: SemModel, centering: SlopeCentering = "latent") -> Pa
     FormulaError
         A latent variable of one level used as observed at the other, or a definition of unknown names.
     """
+    if model.n_groups is not None:
+        raise FormulaError(
+            f"c() has a value for each of several groups of rows. Got {model.n_groups} values and no group; give the "
+            "column by group=, or write one value."
+        )
+    items = filled_items(model)
+    rows, n_free = number_rows(items)
+    check_definitions(model.definitions, {row.label for row in rows if row.label})
     slopes = random_slopes(model)
-    within, between = (_variables(model, level, [s.name for s in slopes]) for level in (WITHIN, BETWEEN))
-    for name in (*within.latent, *between.latent):
-        if name in (*within.observed, *between.observed):
-            raise FormulaError(
-                f"{name!r} is latent at one level and not at the other. Give it indicators there too ({name} =~ …), or "
-                "another name."
-            )
-    for item in model.items:
-        if item.op == "~~" and item.lhs == item.rhs and item.fixed is not None and item.fixed < 0:
-            raise FormulaError(
-                f"A variance is zero or positive. Got {item.fixed:g} for {item.lhs!r}; fix it to another."
-            )
-    both = frozenset(within.observed) & frozenset(between.observed)
-    items = [
-        *_with_defaults(model.at(WITHIN), within, frozenset(both)),
-        *_with_defaults(model.at(BETWEEN), between, frozenset()),
-    ]
-    rows, n_free = _number_rows(items)
-    _check_definitions(model.definitions, {row.label for row in rows if row.label})
-    slopes = center_slopes(slopes, tuple(both), model.at(WITHIN), centering)
+    within, between = model_variables(model)
+    both = tuple(name for name in within.observed if name in between.observed)
+    slopes = center_slopes(slopes, both, model.at(WITHIN), centering)
     return ParameterTable(rows, within, between, model.definitions, n_free, slopes, model.constraints)
 
 
-def moments_model(table: ParameterTable, cluster: GroupingFactor) -> Model:
-    """A model whose moments are those of the columns: means, and cross-products of each pair that varies by row."""
+def moments_model(table: ParameterTable, cluster: GroupingFactor, group: GroupingFactor = ()) -> Model:
+    """A model whose moments are those of the columns: means, and cross-products of each pair that varies by row.
+
+    Parameters
+    ----------
+    group
+        Columns of the groups of rows, by which the moments are collected too.
+    """
     first, *others = table.columns
     terms = tuple(Term((Column(name),)) for name in others)
-    return Model(Column(first), (INTERCEPT, *terms), (RandomBlock((INTERCEPT,), cluster),))
+    blocks = tuple(RandomBlock((INTERCEPT,), factor) for factor in (cluster, group) if factor)
+    return Model(Column(first), (INTERCEPT, *terms), blocks)
 
 
 def saturated_table(table: ParameterTable) -> ParameterTable:
-    """The unrestricted model: all covariances of each level, and a mean for each variable."""
+    """The unrestricted model: all covariances of each level, and a mean for each variable, in each group."""
     return _covariance_table(table, lambda level: combinations(table.variables(level).observed, 2))
 
 
 def baseline_table(table: ParameterTable) -> ParameterTable:
     """Independence within each level, but for the exogenous variables, whose covariances are no part of the model."""
     return _covariance_table(table, lambda level: combinations(table.variables(level).exogenous, 2))
+
+
+def join_groups(tables: Sequence[ParameterTable], groups: tuple[str, ...]) -> ParameterTable:
+    """The table of several groups that have no parameter in common."""
+    rows: list[SemParameter] = []
+    n_free = 0
+    for number, table in enumerate(tables):
+        moved = (row if row.index is None else replace(row, index=row.index + n_free) for row in table.rows)
+        rows += [replace(row, group=number) for row in moved]
+        n_free += table.n_free
+    return replace(tables[0], rows=tuple(rows), n_free=n_free, groups=groups)
 
 
 def _covariance_table(table: ParameterTable, pairs: Callable[[int], Iterable[tuple[str, str]]]) -> ParameterTable:
@@ -171,9 +194,10 @@ def _covariance_table(table: ParameterTable, pairs: Callable[[int], Iterable[tup
         items += [(Item(level, a, "~~", b), True) for a, b in pairs(level)]
         fixed = table.both if level == WITHIN else ()
         items += [(Item(level, n, "~1", "", fixed=0.0 if n in fixed else None), True) for n in observed]
-    rows, n_free = _number_rows(items)
+    rows, n_free = number_rows(items)
     plain = [replace(v, latent=(), slopes=()) for v in (table.within, table.between)]
-    return ParameterTable(rows, plain[0], plain[1], (), n_free)
+    one = ParameterTable(rows, plain[0], plain[1], (), n_free)
+    return join_groups([one] * len(table.groups), table.groups) if table.groups else one
 
 
 def join_levels(within: ParameterTable, between: ParameterTable) -> ParameterTable:
@@ -183,7 +207,7 @@ def join_levels(within: ParameterTable, between: ParameterTable) -> ParameterTab
         row if row.index is None else replace(row, index=indices.setdefault((row.level, row.index), len(indices)))
         for row in (*within.at(WITHIN), *between.at(BETWEEN))
     )
-    return ParameterTable(rows, within.within, between.between, (), len(indices))
+    return ParameterTable(rows, within.within, between.between, (), len(indices), groups=within.groups)
 
 
 def exogenous_table(table: ParameterTable) -> ParameterTable | None:
@@ -198,89 +222,28 @@ def exogenous_table(table: ParameterTable) -> ParameterTable | None:
     return saturated_table(replace(table, within=within, between=between))
 
 
-def _variables(model: SemModel, level: int, slope_names: list[str]) -> Variables:
-    items = model.at(level)
-    factors = _unique(i.lhs for i in items if i.op == "=~")
-    slopes = slope_names if level == BETWEEN else []
-    latent = [*factors, *slopes]
-    indicators = _unique(i.rhs for i in items if i.op == "=~" and i.rhs not in latent)
-    outcomes = _unique(i.lhs for i in items if i.op == "~")
-    predictors = _unique(i.rhs for i in items if i.op == "~")
-    observed_outcomes = [n for n in outcomes if n not in latent and n not in indicators]
-    # lavaan's: at level 2 an outcome of either level is no exogenous variable
-    ever = {i.lhs for i in model.items if i.op == "~"} if level == BETWEEN else set(outcomes)
-    exogenous = [n for n in predictors if n not in latent and n not in indicators and n not in ever]
-    others = [n for n in predictors if n not in latent]
-    mentioned = [n for i in items if i.op in {"~~", "~1"} for n in (i.lhs, i.rhs) if n and n not in latent]
-    observed = _unique([*indicators, *observed_outcomes, *others, *mentioned])
-    exogenous = [name for name in exogenous if name not in mentioned]
-    return Variables(tuple(observed), tuple(factors), tuple(exogenous), tuple(slopes))
+def number_rows(
+    items: Sequence[tuple[Item, bool]],
+    groups_of_rows: Sequence[int] | None = None,
+    equal: Iterable[tuple[int, int]] = (),
+) -> tuple[tuple[SemParameter, ...], int]:
+    """The rows of a table and how many free parameters they have, of which equal ones are one.
 
-
-def _with_defaults(
-    items: tuple[Item, ...], variables: Variables, no_mean: frozenset[str]
-) -> Iterator[tuple[Item, bool]]:
-    """The items and those that the defaults add, each with whether it was added."""
-    level = items[0].level
-    factors: set[str] = set()
-    keys: set[tuple[str, str, str]] = set()
-    for item in items:
-        keys |= {(item.lhs, item.op, item.rhs), *([(item.rhs, "~~", item.lhs)] if item.op == "~~" else [])}
-        if item.op == "=~" and item.lhs not in factors:
-            factors.add(item.lhs)
-            item = _fixed_by_default(item, 1.0, "the first loading of its factor")
-        if item.op == "~1" and item.lhs in no_mean:
-            item = _fixed_by_default(item, 0.0, "the mean of a variable of both levels, which stands at level 2,")
-        if item.slope is not None:
-            item = replace(item, fixed=0.0)
-        yield item, False
-    for lhs, op, rhs, fixed in _defaults(items, variables, no_mean):
-        if (lhs, op, rhs) not in keys:
-            yield Item(level, lhs, op, rhs, fixed=fixed), True
-
-
-def _fixed_by_default(item: Item, value: float, what: str) -> Item:
-    """Fixed where the text neither frees nor fixes it; a starting value that would be lost is refused."""
-    if item.freed or item.fixed is not None:
-        return item
-    if item.start is not None:
-        raise FormulaError(
-            f"{item.name} is {what} and fixed to {value:g}, and has a starting value. Got start({item.start:g}); "
-            "write NA* before it to free it, or drop start()."
-        )
-    return replace(item, fixed=value)
-
-
-def _defaults(
-    items: tuple[Item, ...], variables: Variables, no_mean: frozenset[str]
-) -> Iterator[tuple[str, Operator, str, float | None]]:
-    observed, exogenous = variables.observed, variables.exogenous
-    latent = (*variables.latent, *variables.slopes)
-    outcomes = {i.lhs for i in items if i.op == "~"}
-    predictors = {i.rhs for i in items if i.op == "~"}
-    indicators = {i.rhs for i in items if i.op == "=~"}
-    alone = {i.rhs for i in items if i.op == "=~" and sum(j.op == "=~" and j.lhs == i.lhs for j in items) == 1}
-    for name in (*(n for n in observed if n not in exogenous), *latent):
-        yield name, "~~", name, 0.0 if name in alone and name not in latent else None
-    for a, b in combinations([n for n in latent if n not in indicators and n not in outcomes], 2):
-        yield a, "~~", b, None
-    ends = [n for n in (*latent, *observed) if n in outcomes and n not in predictors and n not in indicators]
-    for a, b in combinations(ends, 2):
-        yield a, "~~", b, None
-    for k, a in enumerate(exogenous):
-        for b in exogenous[k:]:
-            yield a, "~~", b, None
-    for name in (*observed, *latent):
-        yield name, "~1", "", 0.0 if name in no_mean or name in variables.latent else None
-
-
-def _number_rows(items: Iterable[tuple[Item, bool]]) -> tuple[tuple[SemParameter, ...], int]:
-    items = list(items)
-    groups = _equal_groups([item for item, _ in items])
+    Parameters
+    ----------
+    items
+        Each with whether a default added it.
+    groups_of_rows
+        The group of each item; None for one group.
+    equal
+        Pairs of places of items that are equal besides.
+    """
+    of_group = groups_of_rows or [0] * len(items)
+    groups = _equal_groups([item for item, _ in items], of_group, equal)
     values = _fixed_values([item for item, _ in items], groups)
     indices: dict[int, int] = {}
     rows = []
-    for (item, by_default), group in zip(items, groups, strict=True):
+    for (item, by_default), group, number in zip(items, groups, of_group, strict=True):
         fixed = values.get(group)
         index = indices.setdefault(group, len(indices)) if fixed is None else None
         rows.append(
@@ -295,12 +258,13 @@ def _number_rows(items: Iterable[tuple[Item, bool]]) -> tuple[tuple[SemParameter
                 item.start,
                 by_default,
                 item.slope,
+                number,
             )
         )
     return tuple(rows), len(indices)
 
 
-def _equal_groups(items: list[Item]) -> list[int]:
+def _equal_groups(items: Sequence[Item], of_group: Sequence[int], equal: Iterable[tuple[int, int]]) -> list[int]:
     """For each item the first that it is equal to: by a label, or by ``equal()`` to a label or a parameter's name."""
     first = list(range(len(items)))
 
@@ -316,11 +280,13 @@ def _equal_groups(items: list[Item]) -> list[int]:
 
     labels: dict[str, int] = {}
     names: dict[str, int] = {}
-    for i, item in enumerate(items):
+    for i, (item, group) in enumerate(zip(items, of_group, strict=True)):
         if item.label is not None:
             join(labels.setdefault(item.label, i), i)
-        for name in _names_of(item):
+        for name in names_of(item, group):
             names.setdefault(name, i)
+    for i, j in equal:
+        join(i, j)
     for i, item in enumerate(items):
         if item.equal is None:
             continue
@@ -335,9 +301,9 @@ def _equal_groups(items: list[Item]) -> list[int]:
     return [root(i) for i in range(len(items))]
 
 
-def _names_of(item: Item) -> Iterator[str]:
+def names_of(item: Item, group: int = 0) -> Iterator[str]:
     """Lavaan's names of a parameter: ``f=~y2``, ``y~1``, at level 2 ``f=~y2.l2``; covariances either way round."""
-    suffix = ".l2" if item.level == BETWEEN else ""
+    suffix = (f".g{group + 1}" if group else "") + (".l2" if item.level == BETWEEN else "")
     yield f"{item.lhs}{item.op}{item.rhs}{suffix}"
     if item.op == "~~":
         yield f"{item.rhs}~~{item.lhs}{suffix}"
@@ -371,7 +337,14 @@ def _fixed_values(items: list[Item], groups: list[int]) -> dict[int, float]:
     return {group: item.fixed for group, item in fixed.items() if item.fixed is not None}
 
 
-def _check_definitions(definitions: tuple[Definition, ...], labels: set[str]) -> None:
+def check_definitions(definitions: tuple[Definition, ...], labels: set[str]) -> None:
+    """Refuse definitions of unknown names.
+
+    Raises
+    ------
+    FormulaError
+        A name that is no label and no definition before.
+    """
     names = set(labels)
     for definition in definitions:
         for name in names_in(definition.expression):
@@ -383,7 +356,3 @@ def _check_definitions(definitions: tuple[Definition, ...], labels: set[str]) ->
                     len(definition.name) + 4,
                 )
         names.add(definition.name)
-
-
-def _unique(names: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(names))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from mlm_ops.language.model import GroupingFactor
@@ -27,8 +29,11 @@ from mlm_ops.structural.derived import (
 )
 from mlm_ops.structural.estimate import SemEstimate
 from mlm_ops.structural.fit_measures import FitMeasures, Yardsticks, fit_measures, yardsticks
+from mlm_ops.structural.grouped_statistics import moments_by_group
+from mlm_ops.structural.grouping import Grouping
 from mlm_ops.structural.invariance_steps import InvarianceStep, invariance_steps
 from mlm_ops.structural.level_fit import crosses_levels
+from mlm_ops.structural.missing import has_all_pairs
 from mlm_ops.structural.model import SemModel
 from mlm_ops.structural.quadrature import CHECK, NODES
 
@@ -65,7 +70,7 @@ class SemRecord:
         The moments that the model was fitted to.
     observed
         The same contextual effect by observed cluster means, for the ready model ``contextual``.
-    slopes, missing
+    slopes, missing, grouping
         As `mlm_ops.sem` was asked.
     """
 
@@ -80,6 +85,7 @@ class SemRecord:
     observed: SemContextualEffect | None = None
     slopes: SlopeCentering = "latent"
     missing: Missing = "listwise"
+    grouping: Grouping | None = None
 
     @property
     def vcov(self) -> Array:
@@ -98,19 +104,27 @@ class SemRecord:
 
     @cached_property
     def invariance_steps(self) -> tuple[InvarianceStep, ...]:
-        """Steps of invariance of the factors that both levels have; none for other models."""
-        return invariance_steps(self.model, self.estimate, self.measures, self.yardsticks)
+        """Steps of invariance of the factors, across groups or that both levels have; none for other models."""
+        return invariance_steps(self.model, self.estimate, self.measures, self.yardsticks, self.grouping)
 
     @cached_property
-    def cluster_scores(self) -> ClusterScores:
-        """What the latent variables of level 2 are in each cluster."""
-        return cluster_scores(self.estimate)
+    def cluster_scores(self) -> tuple[ClusterScores, ...]:
+        """What the latent variables of level 2 are in each cluster, of each group of rows."""
+        return tuple(cluster_scores(one) for one in self.estimate.by_group)
 
     @property
-    def units(self) -> NDArray[Any]:
-        """(J,) labels of the clusters that the model was fitted to."""
-        by_pattern = isinstance(self.estimate.statistics, ClusterSums)
-        return (self.moments if by_pattern else complete_units(self.moments)).units_of(self.cluster)[1]
+    def group_values(self) -> tuple[str | None, ...]:
+        """Values of the groups of rows; one of None where there are no groups."""
+        return self.estimate.table.groups or (None,)
+
+    @property
+    def units(self) -> tuple[NDArray[Any], ...]:
+        """(J,) labels of the clusters that the model was fitted to, of each group of rows."""
+        moments = self.moments if self.missing == "ml" else complete_units(self.moments)
+        if self.grouping is None:
+            return (moments.units_of(self.cluster)[1],)
+        parts = moments_by_group(moments, self.grouping.columns, self.cluster)[1]
+        return tuple(part.units_of(self.cluster)[1] for part in parts)
 
     @cached_property
     def defined_values(self) -> Defined:
@@ -130,9 +144,12 @@ class SemRecord:
         return undetermined_definitions(estimate.table, estimate.theta, missing, estimate.flat)
 
     @cached_property
-    def omegas(self) -> list[Omega]:
-        """Reliabilities of the latent variables' indicators."""
-        return omegas(self.estimate.table, self.estimate.structure, self.estimate.theta, self.vcov)
+    def omegas(self) -> tuple[list[Omega], ...]:
+        """Reliabilities of the latent variables' indicators, of each group of rows."""
+        return tuple(
+            omegas(one.table, one.structure, one.theta, self.vcov[np.ix_(one.places, one.places)])
+            for one in self.estimate.by_group
+        )
 
     @property
     def converged(self) -> bool:
@@ -150,14 +167,14 @@ class SemRecord:
         estimate, notes = self.estimate, []
         table, optimum, statistics = estimate.table, estimate.optimum, estimate.statistics
         zero = [
-            f"the {'within' if row.level == 1 else 'between'} variance of {row.lhs} is zero"
+            f"the {'within' if row.level == 1 else 'between'} variance of {row.lhs} is zero{table.of_group(row)}"
             for row in table.rows
             if row.is_variance and row.index is not None and optimum.at_zero[row.index]
         ]
         if zero:
             notes.append("; ".join(zero))
         at_bound = [
-            f"{row.lhs} {'within' if row.level == 1 else 'between'}"
+            f"{row.lhs} {'within' if row.level == 1 else 'between'}{table.of_group(row)}"
             for row in table.rows
             if row.is_variance and row.index is not None and optimum.boundary[row.index]
         ]
@@ -177,7 +194,9 @@ class SemRecord:
         elif optimum.singular and not zero:
             notes.append("singular: a variance is zero or a correlation is one")
         undetermined = [
-            f"{r.lhs} {r.op} {r.rhs}" for r in table.rows if r.index is not None and estimate.undetermined[r.index]
+            f"{r.lhs} {r.op} {r.rhs}{table.of_group(r)}"
+            for r in table.rows
+            if r.index is not None and estimate.undetermined[r.index]
         ]
         undetermined += [
             d.name for d, unknown in zip(table.definitions, self.undetermined_definitions, strict=True) if unknown
@@ -194,43 +213,50 @@ class SemRecord:
             )
         notes += self._notes_of_chi_square()
         notes += self._notes_of_clustering()
-        between = len({r.index for r in table.rows if r.level == 2 and r.index is not None})
-        if statistics.n_clusters < between:
-            notes.append(
-                f"{statistics.n_clusters} clusters are fewer than the {between} parameters between clusters: the "
-                "estimates between clusters are not reliable"
-            )
+        for one, value in zip(estimate.by_group, self.group_values, strict=True):
+            between = len({r.index for r in one.table.rows if r.level == 2 and r.index is not None})
+            if one.statistics.n_clusters < between:
+                notes.append(
+                    f"{one.statistics.n_clusters} clusters{_in(value)} are fewer than the {between} parameters between "
+                    "clusters: the estimates between clusters are not reliable"
+                )
         if self.robust:
             notes.append(f"standard errors are cluster-robust over {statistics.n_clusters} clusters")
-        if isinstance(statistics, ClusterSums):
-            notes += self._notes_of_missing(statistics)
+        notes += self._notes_of_missing([part for part in statistics.by_group if isinstance(part, ClusterSums)])
         if any(self.n_dropped.values()):
             notes.append(rows_left_out(int(statistics.n_obs), self.n_rows, self.n_dropped))
         return notes
 
     def _notes_of_quadrature(self) -> list[str]:
-        """How exact the likelihood of a slope of a part within clusters is."""
+        """How exact the likelihood of slopes of parts within clusters is."""
         error = self.estimate.quadrature_error
         latent = [slope for slope in self.estimate.table.slopes if slope.latent]
         if error is None or not latent:
             return []
+        d = len(latent)
+        nodes, more = (" x ".join([str(count[d])] * d) for count in (NODES, CHECK))
+        texts = " and ".join(f"{slope.name} of {slope.predictor}" for slope in latent)
+        subject = f"the slope {texts} within clusters is" if d == 1 else f"the slopes {texts} within clusters are"
         return [
-            f"the slope {latent[0].name} of {latent[0].predictor} within clusters is integrated over by {NODES} nodes "
-            f"a cluster; {CHECK} nodes change the log-likelihood by {abs(error):.1g}"
+            f"{subject} integrated over by {nodes} nodes a cluster; {more} nodes change the log-likelihood by "
+            f"{abs(error):.1g}"
         ]
 
-    def _notes_of_missing(self, statistics: ClusterSums) -> list[str]:
+    def _notes_of_missing(self, parts: Sequence[ClusterSums]) -> list[str]:
         """What full-information maximum likelihood takes beyond complete rows; nothing where a cluster's rows have all.
 
         A variable of level 2 that some rows miss is that of the cluster's other rows.
         """
-        counts, has_cell = statistics.pooled.counts, statistics.patterns
-        partly = int(counts[has_cell.any(axis=1) & ~has_cell.all(axis=1)].sum())
-        empty = int(counts[~has_cell.any(axis=1)].sum())
-        lacking = statistics.level2.shape[1] - statistics.level2_patterns.sum(axis=1)[statistics.level2_codes]
-        clusters = int((lacking > 0).sum())
+        partly = empty = clusters = 0
+        for part in parts:
+            counts, has_cell = part.pooled.counts, part.patterns
+            partly += int(counts[has_cell.any(axis=1) & ~has_cell.all(axis=1)].sum())
+            empty += int(counts[~has_cell.any(axis=1)].sum())
+            lacking = part.level2.shape[1] - part.level2_patterns.sum(axis=1)[part.level2_codes]
+            clusters += int((lacking > 0).sum())
+        n_clusters = self.estimate.statistics.n_clusters
         texts = [f"{count(partly)} of {count(self.n_rows)} rows"] if partly else []
-        texts += [f"{count(clusters)} of {count(statistics.n_clusters)} clusters"] if clusters else []
+        texts += [f"{count(clusters)} of {count(n_clusters)} clusters"] if clusters else []
         notes = []
         if texts:
             notes.append(f"missing values by full-information maximum likelihood: {' and '.join(texts)} are incomplete")
@@ -242,12 +268,12 @@ class SemRecord:
 
     def _notes_of_clustering(self) -> list[str]:
         """Variables that differ between clusters and have no part there in the model."""
-        measures = self.measures
         return [
-            f"{name} stands at level 1 only, and has an ICC of {cell('icc', measures.icc[name])}: what it does within "
-            "and between clusters is one effect here, and its rows count as independent; name it at level 2 "
-            "too, or subtract its cluster mean"
-            for name in measures.clustered
+            f"{name} stands at level 1 only, and has an ICC of {cell('icc', group.icc[name])}{_in(value)}: what it "
+            "does within and between clusters is one effect here, and its rows count as independent; name it at level "
+            "2 too, or subtract its cluster mean"
+            for group, value in zip(self.measures.by_group, self.group_values, strict=True)
+            for name in group.clustered
         ]
 
     def _notes_of_chi_square(self) -> list[str]:
@@ -256,8 +282,7 @@ class SemRecord:
         if self.estimate.table.slopes:
             return ["no chi-square: with random slopes there is no unrestricted model to compare with"]
         notes: list[str] = []
-        statistics = self.estimate.statistics
-        if isinstance(statistics, ClusterSums) and not statistics.has_all_pairs:
+        if not all(has_all_pairs(part) for part in self.estimate.statistics.by_group):
             return ["no chi-square: some pairs of variables are never seen together, as the unrestricted model needs"]
         if not measures.plain.df or math.isnan(measures.plain.chi_square):
             return notes
@@ -285,3 +310,8 @@ class SemRecord:
                 "no chi-square of each level: labels, constraints or means make the levels depend on each other"
             )
         return notes
+
+
+def _in(value: str | None) -> str:
+    """The group of rows in words; nothing where there are none."""
+    return "" if value is None else f" in {value}"

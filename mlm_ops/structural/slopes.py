@@ -8,6 +8,9 @@ from dataclasses import dataclass, replace
 from mlm_ops.errors import FormulaError
 from mlm_ops.structural.model import BETWEEN, WITHIN, Item, SemModel
 
+#: A grid of nodes over three slopes has hundreds a cluster.
+MOST_LATENT_SLOPES = 2
+
 
 @dataclass(frozen=True)
 class RandomSlope:
@@ -96,17 +99,17 @@ def center_slopes(
     Raises
     ------
     FormulaError
-        More than one such slope, each of which is a dimension of the integral, or a predictor with a mean at level 1.
+        More than two such slopes, each of which is a dimension of the integral, or a predictor with a mean at level 1.
     """
     if option == "observed":
         return tuple(slopes)
     latent = [slope for slope in slopes if slope.predictor in both]
-    if len(latent) > 1:
+    if len(latent) > MOST_LATENT_SLOPES:
         texts = ", ".join(f"{slope.name!r} of {slope.predictor}" for slope in latent)
         raise FormulaError(
-            "One random slope of a part within clusters is offered, as the likelihood integrates over each of them. "
-            f'Got {texts}; take the predictors as they are observed by slopes="observed", or name all but one of '
-            "them at level 1 only."
+            "Two random slopes of parts within clusters are offered at most, as the likelihood integrates over each of "
+            f'them. Got {texts}; take the predictors as they are observed by slopes="observed", name some of them at '
+            "level 1 only, or fix a slope."
         )
     for slope in latent:
         if any(item.op == "~1" and item.lhs == slope.predictor and (item.freed or item.fixed) for item in within):

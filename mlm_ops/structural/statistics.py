@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,6 +80,11 @@ class ColumnStatistics(ABC):
     @abstractmethod
     def between_estimate(self) -> Array:
         """(t, t) the between covariance matrix's estimate by moments, perhaps indefinite."""
+
+    @property
+    def by_group(self) -> tuple[Self, ...]:
+        """Itself, of the one group of rows."""
+        return (self,)
 
     @property
     def column_variances(self) -> Array:
@@ -194,8 +200,15 @@ def same_data(one: TwoLevelStatistics, other: TwoLevelStatistics) -> bool:
     return all(np.allclose(ours, theirs, rtol=1e-13, atol=SAME) for ours, theirs in pairs)
 
 
-def two_level_statistics(table: ParameterTable, moments: Moments, cluster: GroupingFactor) -> TwoLevelStatistics:
+def two_level_statistics(
+    table: ParameterTable, moments: Moments, cluster: GroupingFactor, whole: Moments | None = None
+) -> TwoLevelStatistics:
     """Pool the moments over the clusters and check that each variable varies where the model says.
+
+    Parameters
+    ----------
+    whole
+        The moments of all groups of rows, whose origin each group's statistics have.
 
     Raises
     ------
@@ -205,12 +218,12 @@ def two_level_statistics(table: ParameterTable, moments: Moments, cluster: Group
         Fewer than two clusters, or one row per cluster.
     """
     codes, labels = moments.units_of(cluster)
-    n, origin, mean, scatter = column_moments(table.columns, moments)
+    n, origin, mean, scatter = column_moments(table.columns, moments, whole)
     n, mean, scatter = pool(codes, len(labels), n, mean, scatter)
     p, t = len(table.within.observed), len(table.columns)
     rows, cols = lower_by_rows(t)
-    whole = unpack(scatter.sum(axis=1))
-    _check_variation(table, group_name(cluster), whole, n, mean, scatter, labels)
+    pooled = unpack(scatter.sum(axis=1))
+    _check_variation(table, group_name(cluster), pooled, n, mean, scatter, labels)
     keep = (rows < p) & (cols < p)
     sizes, which = np.unique(n, return_inverse=True)
     counts = np.bincount(which).astype(float)
@@ -225,7 +238,7 @@ def two_level_statistics(table: ParameterTable, moments: Moments, cluster: Group
         n_obs=float(n.sum()),
         n_clusters=len(n),
         origin=origin,
-        scatter=whole[:p, :p],
+        scatter=pooled[:p, :p],
         sizes=sizes,
         counts=counts,
         means=means,
@@ -234,9 +247,11 @@ def two_level_statistics(table: ParameterTable, moments: Moments, cluster: Group
     )
 
 
-def column_moments(names: tuple[str, ...], moments: Moments) -> tuple[Array, Array, Array, Array]:
+def column_moments(
+    names: tuple[str, ...], moments: Moments, whole: Moments | None = None
+) -> tuple[Array, Array, Array, Array]:
     """Sizes, origin, means around it and scatter of plain columns; those constant within units have no scatter."""
-    schema = moments.schema
+    schema, all_rows = moments.schema, moments if whole is None else whole
     at = {m[0].name: i for i, m in enumerate(schema.monomials) if len(m) == 1 and isinstance(m[0], Column)}
     constant = {c.name: i for i, c in enumerate(schema.constants) if isinstance(c, Column)}
     origin, mean = np.empty(len(names)), np.empty((len(names), moments.n_units))
@@ -245,7 +260,7 @@ def column_moments(names: tuple[str, ...], moments: Moments) -> tuple[Array, Arr
             origin[i], mean[i] = schema.centers[Column(name)], moments.mean[at[name]]
         elif name in constant:
             values = np.asarray(moments.constants[constant[name]], dtype=float)
-            origin[i] = float(np.average(values, weights=moments.n))
+            origin[i] = float(np.average(np.asarray(all_rows.constants[constant[name]], float), weights=all_rows.n))
             mean[i] = values - origin[i]
         else:
             raise DataError(
@@ -338,7 +353,7 @@ def check_independent(columns: tuple[str, ...], within: Array) -> None:
         )
 
 
-def check_columns(table: ParameterTable, cluster: GroupingFactor, source: Source) -> None:
+def check_columns(table: ParameterTable, cluster: GroupingFactor, source: Source, group: GroupingFactor = ()) -> None:
     """Refuse columns that are no numbers, before the scan.
 
     Raises
@@ -346,8 +361,8 @@ def check_columns(table: ParameterTable, cluster: GroupingFactor, source: Source
     DataError
         A missing column, text, the cluster's own column as a variable, or the name of the patterns of missing cells.
     """
-    source.require([*table.columns, *cluster])
-    if PATTERN in (*table.columns, *cluster):
+    source.require([*table.columns, *cluster, *group])
+    if PATTERN in (*table.columns, *cluster, *group):
         raise DataError(
             f"{PATTERN!r} is the name of the pattern of missing cells. Got it as a column of the model; give the "
             "column another name in a view or SELECT."
@@ -355,6 +370,8 @@ def check_columns(table: ParameterTable, cluster: GroupingFactor, source: Source
     for name in table.columns:
         if name in cluster:
             raise DataError(f"{name!r} names the clusters and stands in the model too. Leave it out of the model.")
+        if name in group:
+            raise DataError(f"{name!r} names the groups and stands in the model too. Leave it out of the model.")
         if not source.is_numeric(name):
             raise DataError(
                 f"Column {name!r} holds {source.types[name]}, and a structural equation model needs numbers."

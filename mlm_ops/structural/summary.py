@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from mlm_ops.results.words import LABELS, cell, count
 from mlm_ops.structural.equations import sem_equations
 from mlm_ops.structural.invariance_steps import SHOWN, remarks, sem_invariance
 from mlm_ops.structural.model import BETWEEN, WITHIN
-from mlm_ops.structural.tables import sem_fit, sem_icc, sem_parameters, sem_variables
+from mlm_ops.structural.tables import sem_fit, sem_parameters, sem_variables
 
 if TYPE_CHECKING:
     from mlm_ops.structural.record import SemRecord
@@ -27,32 +28,35 @@ def outline(record: SemRecord) -> Outline:
     """Equations, parameters by level, and how well the model fits."""
     statistics = sem_fit(record).row(0, named=True)
     parameters = sem_parameters(record)
-    between = sem_icc(record).drop_nulls("icc").select("variable", "icc")
-    icc = ", ".join(f"{name} {cell('icc', share)}" for name, share in between.iter_rows())
+    random = [slope.name for slope in record.estimate.table.slopes]
     tables = []
-    for level, title in _TITLES.items():
+    for level, value in [*((level, value) for value in record.group_values for level in (WITHIN, BETWEEN)), (0, None)]:
         rows = parameters.filter(
-            (parameters["level"] == level) & ~((parameters["op"] == "~1") & (parameters["conf_low"] == 0))
+            pl.col("level") == level,
+            pl.col("population").eq_missing(value),
+            ~((pl.col("op") == "~1") & (pl.col("conf_low") == 0)),
         )
         if len(rows):
-            random = [slope.name for slope in record.estimate.table.slopes] if level == WITHIN else []
-            tables.append(OutlineTable(title, _parameters(rows, random)))
+            title = _TITLES[level] if value is None else f"{_TITLES[level]}, {value}"
+            tables.append(OutlineTable(title, _parameters(rows, random if level == WITHIN else [])))
     if record.observed is not None:
         estimate, error = (cell("estimate", value) for value in (record.observed.estimate, record.observed.std_error))
         below = f"with observed instead of latent cluster means: {estimate} (std. error {error})"
         tables[-1] = replace(tables[-1], below=(below,))
     if record.invariance_steps:
         names = [step.name for step in record.invariance_steps]
-        tables.append(OutlineTable("Invariance across levels", _invariance(record), remarks(names)))
+        across = record.invariance_steps[0].across
+        tables.append(OutlineTable(f"Invariance across {across}", _invariance(record), remarks(names, across)))
     return Outline(
         head=(
             "Two-level structural equation model by ML",
             f"{count(statistics['n_obs'])} rows in {count(statistics['n_clusters'])} clusters of "
             f"{group_name(record.cluster)}",
+            *_groups(record),
         ),
         equations=lambda alphabet: sem_equations(record.estimate.table, alphabet),
         tables=tuple(tables),
-        measures=(*_measures(statistics), *([f"ICC: {icc}"] if icc else []), *_shares(sem_variables(record))),
+        measures=(*_measures(statistics), *_shares_by_group(record)),
         notes=tuple(record.notes),
     )
 
@@ -86,6 +90,27 @@ def _parameters(rows: pl.DataFrame, random: Sequence[str]) -> CellTable:
 def _invariance(record: SemRecord) -> CellTable:
     """The fit of each step of invariance, and its test against the step before."""
     return cell_table(sem_invariance(record.invariance_steps).select(*SHOWN), SHOWN)
+
+
+def _groups(record: SemRecord) -> Iterator[str]:
+    """A line of the groups of rows, and what is equal in all of them."""
+    if record.grouping is not None:
+        sizes = zip(record.group_values, record.measures.by_group, strict=True)
+        texts = (f"{value} ({count(one.n_obs)} rows in {count(one.n_clusters)})" for value, one in sizes)
+        yield f"groups of {record.grouping.name}: {', '.join(texts)}"
+        if record.grouping.equal:
+            but = f", but {', '.join(record.grouping.partial)}" if record.grouping.partial else ""
+            yield f"equal in all groups: {', '.join(record.grouping.equal)}{but}"
+
+
+def _shares_by_group(record: SemRecord) -> Iterator[str]:
+    """Lines of intraclass correlations, explained shares and reliabilities, of each group of rows."""
+    variables = sem_variables(record)
+    for value, group in zip(record.group_values, record.measures.by_group, strict=True):
+        icc = ", ".join(f"{name} {cell('icc', share)}" for name, share in group.icc.items() if not math.isnan(share))
+        of_group = variables.filter(pl.col("population").eq_missing(value))
+        for line in [*([f"ICC: {icc}"] if icc else []), *_shares(of_group)]:
+            yield line if value is None else f"{value}: {line}"
 
 
 def _shares(variables: pl.DataFrame) -> Iterator[str]:

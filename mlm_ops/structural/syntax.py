@@ -6,7 +6,6 @@ semicolons, a ``level:`` line before each block, ``:=`` definitions anywhere.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from mlm_ops.errors import FormulaError
@@ -24,6 +23,7 @@ from mlm_ops.structural.model import (
     Operator,
     SemModel,
 )
+from mlm_ops.structural.modifiers import ModifierError, item_of, join_modifiers, merge_items
 
 _LEVELS = {"1": WITHIN, "within": WITHIN, "2": BETWEEN, "between": BETWEEN}
 _OPERATORS = frozenset({"=~", "~", "~~", ":="})
@@ -39,6 +39,8 @@ _REFUSED = {
 #: What Mplus writes between two variables, and what stands for it here.
 _OF_MPLUS = {"BY": "=~", "ON": "~", "WITH": "~~"}
 _MODIFIERS = ("start", "equal", "label", "rv")
+#: Behind the modifiers: one dictionary of them for each group of rows.
+_BY_GROUP = "by_group"
 #: Operators after which a line may end.
 _CLOSED = frozenset({")"})
 
@@ -84,6 +86,7 @@ class _SemParser(TokenCursor):
         self.variables: set[str] = set()
         self.definitions: dict[str, Definition] = {}
         self.constraints: list[Constraint] = []
+        self.n_groups: int | None = None
 
     def fail(self, message: str, position: int) -> FormulaError:
         return STRUCTURAL.fault(message, self.text, position)
@@ -162,7 +165,11 @@ class _SemParser(TokenCursor):
         value = self.advance()
         level = _LEVELS.get(value.text.lower())
         if name.text.lower() == "group":
-            raise self.fail("Models of several groups are not offered; fit each group by a row filter.", name.position)
+            raise self.fail(
+                "Groups have one text, without blocks of their own. Give the column by group=, and write c(a1, a2)*x "
+                "where a parameter differs between groups.",
+                name.position,
+            )
         if level is None:
             raise self.fail(
                 f"Unknown level. Got {_describe(value)}; expected 1 (or within) or 2 (or between).", value.position
@@ -273,12 +280,14 @@ class _SemParser(TokenCursor):
                     self.token.position,
                 )
             self.advance()
-            if modifiers.get(kind, value) != value:
-                raise self.fail(
-                    f"One parameter has two different modifiers. Got {modifiers[kind]} and {value}; keep one.",
-                    token.position,
-                )
-            modifiers[kind] = value
+            try:
+                if kind == _BY_GROUP and kind in modifiers:
+                    pairs = zip(modifiers[kind], value, strict=True)
+                    modifiers[kind] = tuple(join_modifiers(*pair) for pair in pairs)
+                else:
+                    modifiers = join_modifiers(modifiers, {kind: value})
+            except ModifierError as error:
+                raise self.fail(str(error), token.position) from error
 
     def modifier(self, token: Token, sign: float) -> tuple[str, Any]:
         if token.kind == "number":
@@ -288,24 +297,43 @@ class _SemParser(TokenCursor):
         if token.kind in {"name", "string"} and sign > 0:
             return "label", token.text
         raise self.fail(
-            f"A modifier is a number, NA, a label, start(), equal(), label() or rv(). Got {_describe(token)}.",
+            f"A modifier is a number, NA, a label, start(), equal(), label(), rv() or c(). Got {_describe(token)}.",
             token.position,
         )
 
     def call(self, name: Token) -> tuple[str, Any]:
+        if name.text == "c":
+            return _BY_GROUP, tuple(dict([self.modifier(*value)]) for value in self.values_of_groups())
         if name.text not in _MODIFIERS:
-            why = "; c() is for several groups, which are not offered" if name.text == "c" else ""
             raise self.fail(
-                f"Unknown modifier {name.text}(). Expected one of start(), equal(), label(), rv(){why}.", name.position
+                f"Unknown modifier {name.text}(). Expected one of start(), equal(), label(), rv(), c().", name.position
             )
         self.advance()
+        if (self.token.kind, self.token.text) == ("name", "c") and name.text != "rv":
+            self.advance()
+            if self.at("("):
+                values = tuple(dict([self.argument(name, *value)]) for value in self.values_of_groups())
+                self.close(name)
+                return _BY_GROUP, values
+            self.index -= 1
+        value = self.signed()
+        self.close(name)
+        return self.argument(name, *value)
+
+    def signed(self) -> tuple[Token, float]:
+        """A token, and the sign before it."""
         sign = -1.0 if self.at("-") else 1.0
         if sign < 0:
             self.advance()
-        value = self.advance()
+        return self.advance(), sign
+
+    def close(self, name: Token) -> None:
         if not self.at(")"):
             raise self.fail(f"{name.text}() takes one value. Got {_describe(self.token)}.", self.token.position)
         self.advance()
+
+    def argument(self, name: Token, value: Token, sign: float) -> tuple[str, Any]:
+        """What stands in the brackets of a modifier."""
         if name.text == "start":
             if value.kind != "number":
                 raise self.fail(f"start() takes a number. Got {_describe(value)}.", value.position)
@@ -313,6 +341,25 @@ class _SemParser(TokenCursor):
         if value.kind not in {"string", "name"} or sign < 0:
             raise self.fail(f"{name.text}() takes a label in quotes. Got {_describe(value)}.", value.position)
         return "slope" if name.text == "rv" else name.text, value.text
+
+    def values_of_groups(self) -> list[tuple[Token, float]]:
+        """``(a1, a2)`` behind ``c``: a value for each group of rows."""
+        first = self.advance()
+        values = [self.signed()]
+        while self.at(","):
+            self.advance()
+            values.append(self.signed())
+        if not self.at(")"):
+            raise self.fail(
+                f"c() takes a value for each group, as in c(a1, a2). Got {_describe(self.token)}.", self.token.position
+            )
+        self.advance()
+        self.n_groups = self.n_groups or len(values)
+        if len(values) != self.n_groups:
+            raise self.fail(
+                f"c() takes a value for each group. Got {len(values)} here and {self.n_groups} before.", first.position
+            )
+        return values
 
     def add(self, lhs: Token, operator: Token, modifiers: dict[str, Any], right: Token) -> None:
         assert self.level is not None
@@ -331,9 +378,12 @@ class _SemParser(TokenCursor):
         key = (self.level, lhs.text, op, rhs)
         mirrored = (self.level, rhs, op, lhs.text)
         key = mirrored if op == "~~" and mirrored in self.items else key
-        item = self.items.get(key, Item(self.level, key[1], op, key[3]))
-        new = Item(self.level, key[1], op, key[3], **modifiers)
-        self.items[key] = self._merge(item, new, right)
+        plain = Item(self.level, key[1], op, key[3])
+        try:
+            new = item_of(plain, {k: v for k, v in modifiers.items() if k != _BY_GROUP}, modifiers.get(_BY_GROUP, ()))
+            self.items[key] = merge_items(self.items.get(key, plain), new)
+        except ModifierError as error:
+            raise self.fail(str(error), right.position) from error
 
     def check_slope(self, op: Operator, modifiers: dict[str, Any], right: Token) -> None:
         name = modifiers["slope"]
@@ -350,42 +400,13 @@ class _SemParser(TokenCursor):
                 right.position,
             )
 
-    def _merge(self, item: Item, new: Item, at: Token) -> Item:
-        """One item of two statements of it: a label here and a starting value there."""
-        for kind, what in (("fixed", "is fixed to two different values"), ("label", "has two labels")):
-            self._agree(item, new, kind, what, at)
-        self._agree(item, new, "start", "has two different starting values", at)
-        self._agree(item, new, "equal", "is equal to two parameters", at)
-        self._agree(item, new, "slope", "has two random slopes", at)
-        both = replace(
-            item,
-            label=item.label if new.label is None else new.label,
-            fixed=item.fixed if new.fixed is None else new.fixed,
-            freed=item.freed or new.freed,
-            start=item.start if new.start is None else new.start,
-            equal=item.equal if new.equal is None else new.equal,
-            slope=item.slope if new.slope is None else new.slope,
-        )
-        if both.fixed is not None and (both.freed or both.start is not None):
-            other = "freed by NA*" if both.freed else f"given the starting value {both.start:g}"
-            raise self.fail(f"{both.name} is fixed to {both.fixed:g} and {other} too; keep one.", at.position)
-        if both.slope is not None and both != Item(both.level, both.lhs, both.op, both.rhs, slope=both.slope):
-            raise self.fail(f"{both.name} has a random slope and another modifier too; keep one.", at.position)
-        return both
-
-    def _agree(self, item: Item, new: Item, kind: str, what: str, at: Token) -> None:
-        before, now = getattr(item, kind), getattr(new, kind)
-        if None not in (before, now) and before != now:
-            texts = [f"{value:g}" if isinstance(value, float) else str(value) for value in (before, now)]
-            raise self.fail(f"{item.name} {what}. Got {texts[0]} and {texts[1]}; keep one.", at.position)
-
     def add_variable(self, variable: Token) -> None:
         self.variables.add(variable.text)
         if len(self.variables) > MOST_VARIABLES:
             raise self.fail(TOO_MANY_VARIABLES, variable.position)
 
     def _check_labels(self, model: SemModel) -> None:
-        labels = {item.label for item in model.items if item.label}
+        labels = {one.label for item in model.items for one in (item, *item.by_group) if one.label}
         for name in self.definitions:
             if name in labels:
                 raise FormulaError(f"{name!r} is a label of the model and defined by := too. Choose another name.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,6 +33,7 @@ SEM_PARAMETERS: ColumnTypes = {
     "op": TEXT,
     "rhs": TEXT,
     "label": TEXT,
+    "population": TEXT,
     "estimate": REAL,
     "std_error": REAL,
     "statistic": REAL,
@@ -48,6 +49,7 @@ SEM_VARIABLES: ColumnTypes = {
     "level": COUNT,
     "variable": TEXT,
     "kind": TEXT,
+    "population": TEXT,
     "icc": REAL,
     "r_squared": REAL,
     "omega": REAL,
@@ -98,6 +100,9 @@ SEM_FIT: ColumnTypes = {
     "robust": FLAG,
     "slopes": TEXT,
     "missing": TEXT,
+    "grouped_by": TEXT,
+    "group_equal": TEXT,
+    "n_populations": COUNT,
     "converged": FLAG,
     "singular": FLAG,
     "bounded": FLAG,
@@ -109,6 +114,17 @@ SEM_FIT: ColumnTypes = {
     "mathml": TEXT,
     "mplus": TEXT,
     "mermaid": TEXT,
+}
+
+#: One row a group of rows.
+SEM_POPULATIONS: ColumnTypes = {
+    "population": TEXT,
+    "n_obs": COUNT,
+    "n_clusters": COUNT,
+    "log_likelihood": REAL,
+    "chi_square": REAL,
+    "srmr_within": REAL,
+    "srmr_between": REAL,
 }
 
 DEFINED: ColumnTypes = {
@@ -154,6 +170,7 @@ def sem_parameters(record: SemRecord) -> pl.DataFrame:
             "op": [*(row.op for row in rows), *[":="] * len(definitions)],
             "rhs": [*(row.rhs for row in rows), *(d.text for d in definitions)],
             "label": [*(row.slope or row.label for row in rows), *(d.name for d in definitions)],
+            "population": [*(record.group_values[row.group] for row in rows), *[None] * len(definitions)],
             "estimate": value,
             "std_error": np.where(tested, error, np.nan),
             "statistic": statistic,
@@ -169,32 +186,35 @@ def sem_parameters(record: SemRecord) -> pl.DataFrame:
 
 def sem_variables(record: SemRecord) -> pl.DataFrame:
     """One row per variable of a level: what kind it is, and its shares of variance."""
-    table, icc = record.estimate.table, record.measures.icc
-    shares = {(level, name): share for level, name, share in _shares(record)}
-    omegas = {(omega.level, omega.latent): omega for omega in record.omegas}
-    rows = []
+    rows = [row for number in range(len(record.group_values)) for row in _variables_of_group(record, number)]
+    return frame(SEM_VARIABLES, {column: [row[column] for row in rows] for column in SEM_VARIABLES})
+
+
+def _variables_of_group(record: SemRecord, number: int) -> Iterator[dict[str, Any]]:
+    table, icc = record.estimate.table, record.measures.by_group[number].icc
+    shares = {(level, name): share for level, name, share in _shares(record)[number]}
+    omegas = {(omega.level, omega.latent): omega for omega in record.omegas[number]}
     for level in (WITHIN, BETWEEN):
         variables = table.variables(level)
         kinds = {"observed": variables.observed, "slope": variables.slopes, "latent": variables.latent}
         for kind, name in ((kind, name) for kind, names in kinds.items() for name in names):
             omega = omegas.get((level, name))
-            rows.append(
-                {
-                    "level": level,
-                    "variable": name,
-                    "kind": kind,
-                    "icc": icc.get(name) if level == WITHIN else None,
-                    "r_squared": shares.get((level, name)),
-                    "omega": omega.estimate if omega else None,
-                    "omega_std_error": omega.std_error if omega else None,
-                }
-            )
-    return frame(SEM_VARIABLES, {column: [row[column] for row in rows] for column in SEM_VARIABLES})
+            yield {
+                "level": level,
+                "variable": name,
+                "kind": kind,
+                "population": record.group_values[number],
+                "icc": icc.get(name) if level == WITHIN else None,
+                "r_squared": shares.get((level, name)),
+                "omega": omega.estimate if omega else None,
+                "omega_std_error": omega.std_error if omega else None,
+            }
 
 
 def sem_fit(record: SemRecord) -> pl.DataFrame:
     """One row."""
     measures, statistics, table = record.measures, record.estimate.statistics, record.estimate.table
+    grouping = record.grouping
     plain = ("chi_square", "df", "p_value", "cfi", "tli", "rmsea", "rmsea_low", "rmsea_high", "p_close")
     scaled = tuple(name for name in plain if name != "df")
     of_level = ("chi_square", "df", "p_value", "cfi", "rmsea")
@@ -216,6 +236,9 @@ def sem_fit(record: SemRecord) -> pl.DataFrame:
             "robust": [record.robust],
             "slopes": [record.slopes if table.slopes else None],
             "missing": [record.missing],
+            "grouped_by": [None if grouping is None else grouping.name],
+            "group_equal": [None if grouping is None else ", ".join(grouping.equal) or None],
+            "n_populations": [None if grouping is None else len(table.groups)],
             "seconds": [record.seconds],
             "notes": ["\n".join(record.notes) or None],
             "syntax": [record.model.text.strip()],
@@ -251,25 +274,41 @@ def sem_defined(record: SemRecord, low: np.ndarray, high: np.ndarray) -> pl.Data
 
 def sem_r_squared(record: SemRecord) -> pl.DataFrame:
     """One row per explained variable of a level."""
-    shares = _shares(record)
     schema: ColumnTypes = {"level": COUNT, "variable": TEXT, "r_squared": REAL}
-    return frame(schema, {name: [row[i] for row in shares] for i, name in enumerate(schema)})
+    return _of_groups(record, schema, _shares(record))
 
 
-def _shares(record: SemRecord) -> list[tuple[int, str, float]]:
-    return explained(record.estimate.table, record.estimate.structure, record.estimate.theta)
+def _of_groups(record: SemRecord, schema: ColumnTypes, parts: Iterable[Iterable[tuple[Any, ...]]]) -> pl.DataFrame:
+    """The rows of each group of rows, with its value behind them where there are groups."""
+    pairs = zip(record.group_values, parts, strict=True)
+    rows = [(*row, value) for value, part in pairs for row in part]
+    columns: ColumnTypes = schema if record.grouping is None else {**schema, "population": TEXT}
+    return frame(columns, {name: [row[i] for row in rows] for i, name in enumerate(columns)})
+
+
+def _shares(record: SemRecord) -> list[list[tuple[int, str, float]]]:
+    """Of each group of rows."""
+    return [explained(one.table, one.structure, one.theta) for one in record.estimate.by_group]
 
 
 def sem_reliability(record: SemRecord) -> pl.DataFrame:
     """One row per latent variable of a level: omega."""
     schema: ColumnTypes = {"level": COUNT, "latent": TEXT, "estimate": REAL, "std_error": REAL}
-    return frame(schema, {name: [getattr(omega, name) for omega in record.omegas] for name in schema})
+    parts = ([tuple(getattr(omega, name) for name in schema) for omega in omegas] for omegas in record.omegas)
+    return _of_groups(record, schema, parts)
 
 
 def sem_icc(record: SemRecord) -> pl.DataFrame:
     """One row per row-level variable: the between share of its variance in the unrestricted model."""
-    icc = record.measures.icc
-    return frame({"variable": TEXT, "icc": REAL}, {"variable": list(icc), "icc": list(icc.values())})
+    schema: ColumnTypes = {"variable": TEXT, "icc": REAL}
+    return _of_groups(record, schema, (group.icc.items() for group in record.measures.by_group))
+
+
+def sem_populations(record: SemRecord) -> pl.DataFrame:
+    """One row per group of rows: its size, and its parts of what is added up over the groups; none without groups."""
+    groups = record.measures.by_group if record.grouping is not None else ()
+    columns = {name: [getattr(group, name) for group in groups] for name in list(SEM_POPULATIONS)[1:]}
+    return frame(SEM_POPULATIONS, {"population": record.estimate.table.groups, **columns})
 
 
 def sem_coverage(record: SemRecord) -> pl.DataFrame:
@@ -312,7 +351,9 @@ SEM_TABLES: dict[str, Callable[[SemRecord], pl.DataFrame]] = {
     "sem_variables": sem_variables,
     "sem_fit": sem_fit,
     "sem_invariance": lambda record: sem_invariance(record.invariance_steps),
-    "sem_scores": lambda record: sem_scores(record.cluster_scores, group_name(record.cluster), record.units),
+    "sem_scores": lambda record: sem_scores(
+        record.cluster_scores, group_name(record.cluster), record.units, record.group_values
+    ),
 }
 
 

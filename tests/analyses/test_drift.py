@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import duckdb
 import numpy as np
 import polars as pl
 import pytest
 
-from mlm_ops.analyses.drift import FIT_READS, SEM_READS, StoredRun, drift
+from mlm_ops.analyses import drift as comparison
+from mlm_ops.analyses.drift import FIT_READS, SEM_READS, StoredRun, symbol_pairs
+from mlm_ops.analyses.store.drift_of_groups import RunPair, compare_groups
 from mlm_ops.analyses.store.schema import TABLES
 from mlm_ops.results import tables
 from mlm_ops.results.fitting import fit
+from mlm_ops.warehouse.arrow import ArrowStream
 
+#: The tables with rows of single groups.
+OF_GROUPS = ("influence", "random_effects")
 FORMULA = "y ~ x + (1 | g)"
 
 
@@ -22,7 +28,20 @@ def rows(rng: np.random.Generator, groups: np.ndarray, u: np.ndarray, n: int) ->
 
 def stored(run_id: str, data: pl.DataFrame, formula: str = FORMULA) -> StoredRun:
     none = {name: pl.DataFrame(schema={"model": pl.String(), **TABLES[name]}) for name in SEM_READS}
-    return StoredRun(run_id, tables.fit_tables("m", fit(formula, data), FIT_READS) | none)
+    return StoredRun(run_id, tables.fit_tables("m", fit(formula, data), (*FIT_READS, *OF_GROUPS)) | none)
+
+
+def drift(now: StoredRun, before: StoredRun, alpha: float) -> pl.DataFrame:
+    """Compare two runs whose rows of single groups are in a database."""
+    with duckdb.connect() as connection:
+        connection.execute("create schema mlm")
+        for name in OF_GROUPS:
+            frames = [run.tables[name].with_columns(run_id=pl.lit(run.run_id)) for run in (now, before)]
+            rows = ArrowStream(pl.concat(frames).with_columns(analysis=pl.lit("a")))  # noqa: F841
+            connection.execute(f"create table mlm.{name} as from rows")
+        pair = RunPair("a", now.run_id, before.run_id)
+        groups = compare_groups(connection, "mlm", {pair: symbol_pairs(now, before)})[pair]
+    return comparison.drift(now, before, groups, alpha)
 
 
 def parameters_of(found: pl.DataFrame) -> pl.DataFrame:
@@ -115,3 +134,37 @@ def test_false_alarms_are_as_often_as_stated(overlap):
         p_values += found.filter(pl.col("kind").is_in(["fixed_effect", "variance"]))["p_value"].to_list()
     share = np.mean(np.array(p_values) < 0.05)
     assert share < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 60)
+
+
+def test_the_groups_are_compared_as_numbers_and_sets_would_be(data):
+    """Oracle: the influences of both runs in two dictionaries; a new level moves the symbol of the slope behind it."""
+    formula = "y ~ kind + x + (1 | g)"
+    before = data.with_columns(kind=pl.when(pl.col("x") > 0).then(pl.lit("a")).otherwise(pl.lit("c")))
+    # three groups went, two came, and some rows are of a kind that there was not
+    later = before.filter(pl.col("g") > 2).with_columns(
+        g=pl.when(pl.col("g") < 5).then(pl.col("g") + 100).otherwise(pl.col("g")),
+        kind=pl.when(pl.col("x").abs() < 0.3).then(pl.lit("b")).otherwise(pl.col("kind")),
+    )
+    runs = [stored("b", later, formula), stored("a", before, formula)]
+    assert [run.tables["fixed_effects"].filter(term="x")["symbol"][0] for run in runs] == ["gamma_30", "gamma_20"]
+    found = drift(*runs, 0.05)
+    influences = [run.tables["influence"] for run in runs]
+    for kind, term, symbols in (
+        ("fixed_effect", "x", ("gamma_30", "gamma_20")),
+        ("fixed_effect", "kind[c]", ("gamma_20", "gamma_10")),
+        ("variance", "(Intercept)", ("tau_00", "tau_00")),
+        ("icc", None, ("icc", "icc")),
+    ):
+        now, was = (
+            dict(zip(rows["unit"], rows["change"], strict=True))
+            for rows in (rows.filter(symbol=symbol) for rows, symbol in zip(influences, symbols, strict=True))
+        )
+        change = np.array([now.get(unit, 0.0) - was.get(unit, 0.0) for unit in {**now, **was}])
+        squares = (change - change.mean()) ** 2
+        row = found.filter(pl.col("kind") == kind, pl.col("term").eq_missing(pl.lit(term)))
+        assert (row["method"][0], len(change)) == ("jackknife", 42)
+        assert row["std_error"][0] == pytest.approx(np.sqrt(41 / 42 * squares.sum()), rel=1e-12)
+        degrees = 2 * squares.sum() ** 2 / ((squares - squares.mean()) ** 2).sum()
+        assert row["df"][0] == pytest.approx(min(degrees, 41), rel=1e-12)
+    counts = found.filter(pl.col("kind") == "sample")["now"].to_list()
+    assert counts == [later.height, 37, 35, 2, 5]

@@ -354,13 +354,6 @@ def test_residual_and_covariance_structures(options: dict[str, Any], columns: di
     assert sentence in str(caught.value)
 
 
-def test_crossed_factors_beyond_the_dense_limit() -> None:
-    rng = np.random.default_rng(0)
-    data = pl.DataFrame({"y": rng.normal(size=40_000), "a": np.arange(40_000) % 9_001, "b": np.arange(40_000) // 4})
-    with pytest.raises(IdentificationError, match="leave 9001 random effects beside the largest factor; at most 8000"):
-        mlm.fit("y ~ 1 + (1 | a) + (1 | b)", data)
-
-
 COLUMNS = "Its columns are y, x, g, w, sex."
 
 

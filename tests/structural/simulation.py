@@ -14,6 +14,9 @@ missing
 centering
     200 clusters of 5 rows, intraclass correlation of x .20: the slope of x around its latent mean, around the observed
     one, and of x as it is (Asparouhov and Muthén 2018).
+chain
+    1-1-1 mediation of 100 clusters of 6 rows, x and m of both levels: both slopes around latent means, E(ab) = .28; 100
+    data sets.
 """
 
 from __future__ import annotations
@@ -44,11 +47,12 @@ Estimates = dict[str, dict[str, Interval]]
 
 @dataclass(frozen=True)
 class Study:
-    """What is drawn, how it is estimated, and the truth of each quantity."""
+    """What is drawn, how it is estimated, the truth of each quantity, and data sets for its coverage."""
 
     draw: Callable[[np.random.Generator], pl.DataFrame]
     estimate: Callable[[pl.DataFrame], Estimates]
     truth: dict[str, float]
+    samples: int = 500
 
 
 @dataclass(frozen=True)
@@ -189,6 +193,33 @@ def estimate_centering(rows: pl.DataFrame) -> Estimates:
     return {"latent mean": _parameters(text, rows, names), "observed mean": centered, "as it is": plain}
 
 
+def draw_chain(rng: np.random.Generator) -> pl.DataFrame:
+    """Slopes a and b of means .5 and .4, variances .16, correlation .5; .5 between clusters."""
+    g = np.repeat(np.arange(100), 6)
+    slopes = rng.multivariate_normal([0.5, 0.4], [[0.16, 0.08], [0.08, 0.16]], size=100, method="cholesky")
+    x_w, m_e, y_e = rng.standard_normal((3, len(g)))
+    x_b, m_u, y_u = 0.5 * rng.standard_normal((3, 100))
+    m_w, m_b = slopes[g, 0] * x_w + 0.8 * m_e, 0.5 * x_b + m_u
+    y = slopes[g, 1] * m_w + 0.8 * y_e + (0.5 * m_b + y_u)[g]
+    return pl.DataFrame({"g": g, "x": x_w + x_b[g], "m": m_w + m_b[g], "y": y})
+
+
+def estimate_chain(rows: pl.DataFrame) -> Estimates:
+    """By an integral over both slopes."""
+    text = 'level: 1\n m ~ rv("a")*x\n y ~ rv("b")*m\nlevel: 2\n m ~ x\n y ~ m\n a ~ ma*1\n b ~ mb*1\n a ~~ cab*b\n'
+    names = {
+        "mean a": (2, "a", "~1", ""),
+        "mean b": (2, "b", "~1", ""),
+        "variance of a": (2, "a", "~~", "a"),
+        "variance of b": (2, "b", "~~", "b"),
+        "covariance of a and b": (2, "a", "~~", "b"),
+        "m on x between": (2, "m", "~", "x"),
+        "y on m between": (2, "y", "~", "m"),
+        "E(ab)": (0, "indirect", ":=", "ma*mb + cab"),
+    }
+    return {"latent means": _parameters(f"{text}indirect := ma*mb + cab", rows, names)}
+
+
 STUDIES = {
     "contextual": Study(draw_contextual, estimate_contextual, {"effect": 0.7}),
     "slopes": Study(
@@ -218,6 +249,21 @@ STUDIES = {
             "covariance with the intercept": 0.1,
             "slope between": 1.0,
         },
+    ),
+    "chain": Study(
+        draw_chain,
+        estimate_chain,
+        {
+            "mean a": 0.5,
+            "mean b": 0.4,
+            "variance of a": 0.16,
+            "variance of b": 0.16,
+            "covariance of a and b": 0.08,
+            "m on x between": 0.5,
+            "y on m between": 0.5,
+            "E(ab)": 0.28,
+        },
+        samples=100,
     ),
 }
 
@@ -251,6 +297,5 @@ def report(name: str, samples: int) -> str:
 
 
 if __name__ == "__main__":
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 500
     for study in sys.argv[2:] or STUDIES:
-        print(report(study, count), flush=True)
+        print(report(study, int(sys.argv[1]) if len(sys.argv) > 1 else STUDIES[study].samples), flush=True)

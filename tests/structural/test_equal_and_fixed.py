@@ -99,11 +99,11 @@ NOT_BOTH = [
     ),
     (
         "level: 1\n y1 ~ prior(2)*x1\nlevel: 2\n y1 ~ w1",
-        "Unknown modifier prior(). Expected one of start(), equal(), label(), rv().",
+        "Unknown modifier prior(). Expected one of start(), equal(), label(), rv(), c().",
     ),
     (
         "level: 1\n y1 ~ -NA*x1\nlevel: 2\n y1 ~ w1",
-        "A modifier is a number, NA, a label, start(), equal(), label() or rv(). Got 'NA'.",
+        "A modifier is a number, NA, a label, start(), equal(), label(), rv() or c(). Got 'NA'.",
     ),
 ]
 

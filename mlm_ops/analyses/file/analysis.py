@@ -30,16 +30,15 @@ from mlm_ops.analyses.file.questions import SlopeQuestion, check_slopes, contras
 from mlm_ops.analyses.file.strategy import SELECTED, Strategy, StrategyKind, build_up, check_keys, parse_rule, tear_down
 from mlm_ops.analyses.file.yaml import MOST_CHARACTERS, parse_mapping, sentences
 from mlm_ops.analyses.project import ANALYSIS_SUFFIXES
-from mlm_ops.errors import AnalysisError, FormulaError, MlmError
+from mlm_ops.errors import AnalysisError, MlmError
 from mlm_ops.language import options as allowed
 from mlm_ops.language.formula import level_columns
-from mlm_ops.language.model import GroupingFactor, Model
+from mlm_ops.language.model import Model
 from mlm_ops.language.options import ClusterKind, DfMethod, Estimator, Form, Robust, Steps
 from mlm_ops.language.recentering import candidates
 from mlm_ops.language.request import Request, cluster_columns, compile_request
 from mlm_ops.language.structures import named_blocks, unknown_factor
-from mlm_ops.structural.model import SemModel
-from mlm_ops.structural.parameters import moments_model, parameter_table
+from mlm_ops.structural.grouping import SemRequest, grouping_of
 from mlm_ops.structural.ready_models import expand_ready_model
 from mlm_ops.structural.syntax import parse_sem
 from mlm_ops.warehouse.boundary import checked
@@ -197,8 +196,8 @@ class Analysis(Record):
         return build_up(self.start, model, self.candidates, rule)
 
     @cached_property
-    def compiled_sem(self) -> dict[str, tuple[SemModel, GroupingFactor]]:
-        """Every structural equation model and the columns of its clusters."""
+    def compiled_sem(self) -> dict[str, SemRequest]:
+        """Every structural equation model, the columns of its clusters, and its groups of rows."""
         models = {}
         for name, spec in self.sem.items():
             cluster = cluster_columns(spec.cluster) or (self.level_columns if len(self.levels) == 1 else ())
@@ -209,29 +208,27 @@ class Analysis(Record):
                 )
             try:
                 model = parse_sem(expand_ready_model(spec.model))
-                parameter_table(model, spec.slopes)
-            except FormulaError as error:
+                grouping = grouping_of(cluster_columns(spec.group), spec.group_equal, spec.group_partial)
+                request = SemRequest(model, tuple(cluster), grouping, spec.slopes)
+                _ = request.columns_table
+            except MlmError as error:
                 raise AnalysisError(f"Model {name!r} of sem: {error}") from error
-            models[name] = model, tuple(cluster)
+            models[name] = request
         return models
 
     @cached_property
     def sem_with_missing(self) -> tuple[Model, ...]:
         """Models of the columns of structural models that take incomplete rows: each is scanned by itself."""
         compiled = self.compiled_sem
-        return tuple(
-            moments_model(parameter_table(compiled[name][0], spec.slopes), compiled[name][1])
-            for name, spec in self.sem.items()
-            if spec.missing == "ml"
-        )
+        return tuple(compiled[name].columns_model for name, spec in self.sem.items() if spec.missing == "ml")
 
     @cached_property
     def models_to_scan(self) -> tuple[Model, ...]:
         """Models that the moments have to serve: those of the file, and one with every candidate of the strategy."""
         listed = tuple(self.compiled_models.values())
         listed += tuple(
-            moments_model(parameter_table(model, self.sem[name].slopes), by)
-            for name, (model, by) in self.compiled_sem.items()
+            compiled.columns_model
+            for name, compiled in self.compiled_sem.items()
             if self.sem[name].missing == "listwise"
         )
         if self.compiled_strategy is None or self.start is None:

@@ -121,6 +121,9 @@ class SemSpec(Record):
     robust: bool = False
     slopes: Annotated[SlopeCentering, taken_by(options.SLOPES)] = "latent"
     missing: Annotated[Missing, taken_by(options.MISSING)] = "listwise"
+    group: Annotated[str | None, taken_by(options.SEM_GROUP)] = None
+    group_equal: Annotated[tuple[str, ...], taken_by(options.GROUP_EQUAL)] = ()
+    group_partial: Annotated[tuple[str, ...], taken_by(options.GROUP_PARTIAL)] = ()
 
 
 def sem_spec(spec: Any) -> Any:

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from mlm_ops.analyses.drift import READS, StoredRun, drift
+from mlm_ops.analyses.drift import READS, StoredRun, drift, symbol_pairs
 from mlm_ops.analyses.file.keys import History
+from mlm_ops.analyses.store.drift_of_groups import RunPair, compare_groups
 from mlm_ops.analyses.store.schema import TABLES
 from mlm_ops.analyses.store.tables import insert_frame
 from mlm_ops.analyses.store.version import LATEST_FIRST
@@ -144,9 +145,14 @@ def write_drift(connection: Connection, schema: str, runs: Sequence[RunKey], his
     if not pairs:
         return
     stored = _read_runs(connection, schema, {key for both in pairs for key in both})
+    groups = compare_groups(
+        connection,
+        schema,
+        {RunPair(now[1], now[0], before[0]): symbol_pairs(stored[now], stored[before]) for now, before in pairs},
+    )
     frames = []
     for (now, before), names in pairs.items():
-        changes = drift(stored[now], stored[before], history.alpha)
+        changes = drift(stored[now], stored[before], groups[RunPair(now[1], now[0], before[0])], history.alpha)
         keys = dict(zip(("run_id", "analysis"), now, strict=True))
         frames += [
             changes.with_columns(pl.lit(v).alias(k) for k, v in (keys | {"against": name}).items()) for name in names

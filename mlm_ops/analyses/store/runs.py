@@ -253,7 +253,14 @@ def read_latest(connection: Connection, table: str, *, one_row: bool = False) ->
         raise StoreError(
             f"The view {RESULTS}.{LATEST}{table} cannot be read: {first_line(error)} The next run makes it anew."
         ) from error
-    # a store that an earlier mlm-ops wrote may lack a new column, which is then null, or has it by its old name
+    return in_todays_columns(rows, table)
+
+
+def in_todays_columns(rows: pl.DataFrame, table: str) -> pl.DataFrame:
+    """Select the columns that a stored table has today, each of its type.
+
+    A store that an earlier mlm-ops wrote may lack a new column, which is then null, or has it by its old name.
+    """
     renamed = RENAMED.get(table, {})
     present = {name: [c for c in (name, renamed.get(name)) if c in rows.columns] for name in RESULT_TABLES[table]}
     return rows.select(

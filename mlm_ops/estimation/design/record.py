@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -64,7 +65,7 @@ class Design:
         """(m, m, cells): `cross` written out."""
         return self.cross.full
 
-    @property
+    @cached_property
     def nested(self) -> bool:
         """Whether every unit of each grouping factor lies in one unit of the next."""
         return all(_lies_in(lower, upper) for lower, upper in pairwise(self.levels))

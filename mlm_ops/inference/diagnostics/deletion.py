@@ -19,6 +19,7 @@ from mlm_ops.estimation.criterion import Criterion
 from mlm_ops.estimation.design.build import build_design
 from mlm_ops.estimation.estimate import Estimate, estimate_design
 from mlm_ops.estimation.nested import Nest, build_nest, eliminate_below
+from mlm_ops.estimation.stacked import cholesky, inverse, solve_lower, solve_upper
 from mlm_ops.language.model import Model
 from mlm_ops.moments.arrays import Array, Numbers
 from mlm_ops.moments.record import Moments
@@ -68,10 +69,11 @@ def one_step_deletions(estimate: Estimate, moments: Moments) -> Deletions | None
     nest, _ = build_nest(estimate.cross, [level.size for level in design.levels], codes, top.codes)
     size = np.bincount(moments.units_of(top.group)[0], moments.n, len(top.labels)).astype(float)
     theta = estimate.optimum.theta
-    w, _ = _contributions(nest, criterion, theta)
     contributions = [
         _contributions(nest, criterion, theta + 1j * _STEP * unit) for unit in np.eye(len(theta))[: criterion.n_random]
     ]
+    # the step is too small for the real part to see it
+    w = contributions[0][0].real
     w_by_theta = np.array([part.imag / _STEP for part, _ in contributions])
     log_by_theta = np.array([part.imag / _STEP for _, part in contributions])
     unidentified = _unidentified(w)
@@ -140,7 +142,8 @@ def _theta_steps(
     solution = estimate.optimum.solution
     p = len(solution.beta)
     rest = w.sum(axis=2)[:, :, None] - w
-    beta = _solve(rest, unidentified)
+    chol = cholesky(_identified(rest, unidentified))
+    beta = np.where(unidentified, np.nan, solve_upper(chol, solve_lower(chol, rest[:p, p:].copy()))[:, 0])
     residual = rest[p, p] - np.einsum("pj,pj->j", rest[p, :p], beta)
     degrees = solution.degrees - size
     direction = np.concatenate((-beta, np.ones((1, len(size)))))
@@ -149,9 +152,8 @@ def _theta_steps(
     slopes = slopes + degrees / residual * np.einsum(
         "aj,kabj,bj->kj", direction, rest_by_theta, direction, optimize=True
     )
-    if estimate.criterion.reml:
-        inverse = np.moveaxis(np.linalg.pinv(np.moveaxis(rest[:p, :p], 2, 0), hermitian=True), 0, 2)
-        slopes = slopes + np.einsum("abj,kabj->kj", inverse, rest_by_theta[:, :p, :p])
+    if estimate.criterion.reml and p:
+        slopes = slopes + np.einsum("abj,kabj->kj", inverse(chol), rest_by_theta[:, :p, :p])
     hessian = estimate.optimum.hessian
     steps: Array = -np.linalg.pinv(hessian, rcond=1e-10, hermitian=True) @ slopes
     return steps
@@ -166,14 +168,22 @@ def _unidentified(w: Array) -> NDArray[np.bool_]:
     p = len(w) - 1
     units = np.moveaxis(w[:p, :p], 2, 0)
     whitened = np.linalg.inv(np.linalg.cholesky(units.sum(axis=0)))
-    shares = np.linalg.eigvalsh(whitened @ units @ whitened.T)
-    flags: NDArray[np.bool_] = shares.max(axis=1, initial=0.0) > 1 - _REMAINDER
+    shares = whitened @ units @ whitened.T
+    # no eigenvalue is larger than the trace, which leaves few units to look at as a rule
+    flags: NDArray[np.bool_] = np.trace(shares, axis1=1, axis2=2) > 1 - _REMAINDER
+    flags[flags] = np.linalg.eigvalsh(shares[flags]).max(axis=1, initial=0.0) > 1 - _REMAINDER
     return flags
 
 
 def _solve(w: Array, unidentified: NDArray[np.bool_]) -> Array:
     """``W_xx^-1 W_xy`` of each unit: (r, r, J) -> (p, J); not a number where W_xx is singular."""
     p = len(w) - 1
-    a = np.where(unidentified, np.eye(p)[:, :, None], w[:p, :p])
+    a = _identified(w, unidentified)
     beta = np.linalg.solve(np.moveaxis(a, 2, 0), w[:p, p].T[:, :, None])[:, :, 0].T
     return np.where(unidentified, np.nan, beta)
+
+
+def _identified(w: Array, unidentified: NDArray[np.bool_]) -> Array:
+    """(p, p, J): W_xx, with the identity in the place of singular ones."""
+    p = len(w) - 1
+    return np.where(unidentified, np.eye(p)[:, :, None], w[:p, :p])

@@ -284,7 +284,15 @@ def _adjustment(span: Span) -> Array:
     """A of CR2, (J, r, r): ``D (D (V - X X') D)^-1/2 D`` with D D = V, generalised where X takes a direction whole.
 
     It is the geometric mean of V and ``(V - X X')^-1`` and so does not depend on the root D; V is diagonal here.
+    Without random columns V is one, and X X' is diagonal too.
     """
+    if span.x.shape[1] == span.x.shape[2]:
+        inner = 1.0 - (span.x**2).sum(axis=2)
+        positive = inner > _LEVERAGE_TOLERANCE
+        powers = np.zeros((*inner.shape, inner.shape[1]))
+        diagonal = np.arange(inner.shape[1])
+        powers[:, diagonal, diagonal] = np.where(positive, 1.0 / np.sqrt(np.where(positive, inner, 1.0)), 0.0)
+        return powers
     root = np.sqrt(span.variance)
     root_x = root[:, :, None] * span.x
     inner = -(root_x @ root_x.transpose(0, 2, 1))

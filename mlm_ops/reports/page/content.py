@@ -213,7 +213,9 @@ def _grids(tables: Tables, section: str) -> Iterator[tuple[str, Grid, list[str]]
         frame = table(tables, name)
         if where == section and not frame.is_empty():
             frame = without_random_paths(frame) if name == "sem_parameters" else frame
-            frame = frame.select("model", *SHOWN) if name == "sem_invariance" else frame
+            if name == "sem_invariance":
+                title = f"{title} or groups" if "groups" in frame.to_dict().get("across", ()) else title
+                frame = frame.select("model", *SHOWN)
             yield title, grid(frame.drop(_NOT_READ, strict=False)), _below(tables, name)
     if section == "centered":
         yield from centered(tables)
@@ -222,7 +224,9 @@ def _grids(tables: Tables, section: str) -> Iterator[tuple[str, Grid, list[str]]
 def _below(tables: Tables, name: str) -> list[str]:
     """What is said below a table without a picture."""
     if name == "sem_invariance":
-        return [f"{text[0].upper()}{text[1:]}." for text in remarks(table(tables, name)["invariance"].to_list())]
+        rows = table(tables, name).to_dicts()
+        texts = [text for row in rows for text in remarks([row["invariance"]], row.get("across"))]
+        return [f"{text[0].upper()}{text[1:]}." for text in dict.fromkeys(texts)]
     if name == "sem_variables" and not table(tables, "sem_scores").is_empty():
         return ["What the latent variables of level 2 are in each cluster stands in the table sem_scores."]
     return []

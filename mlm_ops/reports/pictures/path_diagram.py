@@ -27,36 +27,48 @@ Row = dict[str, Any]
 
 
 def path(tables: Tables, selection: Selection) -> Iterator[Picture]:
-    """A picture for each structural model, of those whose diagram can be read."""
+    """A picture for each structural model, and each of its groups of rows, of those whose diagram can be read."""
     frame = table(tables, "sem_parameters")
     for model in [] if frame.is_empty() else sorted(set(frame["model"])):
         if selection.model in (None, model):
-            rows = select(tables, "sem_parameters", _COLUMNS, equal={"model": model})
-            if 0 < sum(len(_variables(rows.frame.to_dicts(), level)) for level in _LEVELS) <= NODES:
-                yield _picture(rows)
+            for group in _groups(frame.filter(pl.col("model") == model)):
+                of_group = {} if group is None else {"population": group}
+                rows = select(tables, "sem_parameters", _COLUMNS, equal={"model": model, **of_group})
+                if 0 < sum(len(_variables(rows.frame.to_dicts(), level)) for level in _LEVELS) <= NODES:
+                    yield _picture(rows, group)
 
 
-def path_diagram(parameters: pl.DataFrame) -> Picture:
+def path_diagram(parameters: pl.DataFrame, group: str | None = None) -> Picture:
     """The picture of one model, however many variables it has.
 
     Parameters
     ----------
     parameters
         Its rows of table ``sem_parameters``.
+    group
+        Of which group of rows; by default the first, where there are groups.
     """
-    return _picture(select({"sem_parameters": parameters}, "sem_parameters", _COLUMNS[1:]))
+    group = _groups(parameters)[0] if group is None else group
+    of_group = {} if group is None else {"population": group}
+    return _picture(select({"sem_parameters": parameters}, "sem_parameters", _COLUMNS[1:], equal=of_group), group)
 
 
-def _picture(rows: Rows) -> Picture:
+def _groups(parameters: pl.DataFrame) -> list[str | None]:
+    """The groups of rows that parameters are of, in their order; one of None without groups."""
+    values = parameters["population"].drop_nulls().to_list() if "population" in parameters.columns else []
+    return list(dict.fromkeys(values)) or [None]
+
+
+def _picture(rows: Rows, group: str | None) -> Picture:
     parameters = rows.frame.to_dicts()
     return Picture(
         key="path",
-        question="What goes with what, at each level?",
+        question=f"What goes with what, at each level{'' if group is None else f', in {shown(group)}'}?",
         answer=_answer(parameters),
         reading=f"A box is a variable, an oval one that is not observed. An arrow has its coefficient and the 95% "
         "interval below it, a dashed line a covariance; a number alone is fixed. A variable that stands at both levels "
         f"is, between clusters, the mean that its cluster would have of very many rows.{_reading(parameters)}",
-        spec=_spec(parameters),
+        spec=_spec(parameters, group),
         numbers=rows.frame,
         sql=rows.sql,
     )
@@ -161,7 +173,7 @@ def _variables(rows: Sequence[Row], level: int) -> list[str]:
     return list(dict.fromkeys(name for row in parameters for name in (row["lhs"], row["rhs"])))
 
 
-def _spec(rows: Sequence[Row]) -> Spec:
+def _spec(rows: Sequence[Row], group: str | None) -> Spec:
     shapes: list[Spec] = []
     panels = [(level, layout) for level in _LEVELS if (layout := _laid_out(rows, level)) is not None]
     width, top = max([float(WIDTH), *(layout.width for _, layout in panels)]), 0.0
@@ -173,7 +185,8 @@ def _spec(rows: Sequence[Row]) -> Spec:
         shapes.append(
             {"tag": "g", "transform": f"translate({(width - layout.width) / 2:.2f},{top:.2f})", "inside": inside}
         )
-        title = {"x": MARGIN, "y": top + 22, "fill": _LEVELS[level][1], "text": _LEVELS[level][0]}
+        text = _LEVELS[level][0] if group is None else f"{_LEVELS[level][0]}, {short(group, 30)}"
+        title = {"x": MARGIN, "y": top + 22, "fill": _LEVELS[level][1], "text": text}
         shapes.append({"tag": "text", "font-size": "13px", "font-weight": "bold", **title})
         top += layout.height
     definitions = [row for row in rows if row["op"] == ":="]

@@ -54,10 +54,11 @@ class MplusInput:
         What a reader must know, one comment each.
     columns
         What each column of the data file holds, by its name, in the file's order.
-    use_variables, within, between, clusters
-        Names for USEVARIABLES, WITHIN, BETWEEN and CLUSTER.
-    define, model, constraint
-        Statements without their semicolons; in `model` also the ``%WITHIN%`` before a level's own.
+    use_variables, within, between, clusters, grouping
+        Names for USEVARIABLES, WITHIN, BETWEEN, CLUSTER and GROUPING.
+    define, model, groups, constraint
+        Statements without their semicolons; in `model`, and in `groups` by the name of each group of rows, also the
+        ``%WITHIN%`` before a level's own.
     kind
         Of the analysis: ``TWOLEVEL RANDOM``.
     estimator
@@ -74,6 +75,8 @@ class MplusInput:
     clusters: Sequence[str] = ()
     within: Sequence[str] = ()
     between: Sequence[str] = ()
+    grouping: Sequence[str] = ()
+    groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
     define: Sequence[str] = ()
     constraint: Sequence[str] = ()
     remarks: Sequence[str] = field(default=())
@@ -100,6 +103,7 @@ class MplusInput:
             "WITHIN": self.within,
             "BETWEEN": self.between,
             "CLUSTER": self.clusters,
+            "GROUPING": self.grouping,
             "MISSING": ["."] if self.missing else [],
         }
         for keyword, names in lists.items():
@@ -109,6 +113,7 @@ class MplusInput:
             "DEFINE": self.define,
             "ANALYSIS": (f"TYPE = {self.kind}", f"ESTIMATOR = {self.estimator}"),
             "MODEL": self.model,
+            **{f"MODEL {name}": statements for name, statements in self.groups.items()},
             "MODEL CONSTRAINT": self.constraint,
         }
         for section, statements in sections.items():

@@ -29,8 +29,8 @@ ROWS: dict[str, str] = {
     "ladder_steps": "One row a model that strategy tried: what was added or dropped, and whether it stayed",
     "diagnostics": "One row a finding about units or residuals of a model",
     "sem_parameters": "One row a parameter or definition of a structural equation model",
-    "sem_invariance": "One row a step of invariance of a factor model across levels, with its test against the one "
-    "before",
+    "sem_invariance": "One row a step of invariance of a factor model across levels or groups, with its test against "
+    "the one before",
     "sem_scores": "One row a cluster and latent variable of level 2: its mean given all that the cluster shows; none "
     "where min_publish_n is set",
     "sem_variables": "One row a variable of a level of a structural equation model: shares of its variance",
@@ -75,6 +75,10 @@ COLUMNS: dict[str, str] = {
     "robust": "Whether standard errors are the sandwich of the clusters' scores",
     "slopes": "Of what random slopes are where a predictor stands at both levels: latent or observed; null without any",
     "missing": "listwise: rows that miss a value are left out; ml: full-information maximum likelihood",
+    "population": "The group of rows by group= that the row is of; null without groups, and for what is defined",
+    "grouped_by": "The column of group=, whose values are groups of rows; null without groups",
+    "group_equal": "Kinds of parameters that are equal in all groups of rows; null where group_equal names none",
+    "n_populations": "Groups of rows by group=; null without groups",
     "chi_square": "Likelihood ratio against the unrestricted model",
     "cfi": "Comparative fit index",
     "tli": "Tucker-Lewis index",
@@ -105,8 +109,10 @@ COLUMNS: dict[str, str] = {
     "aic_given_x": "AIC of log_likelihood_given_x",
     "bic_given_x": "BIC of log_likelihood_given_x",
     "n_parameters_given_x": "Parameters less the means, variances and covariances of the exogenous variables",
+    "across": "What parameters are equal over: levels, or groups of rows",
     "invariance": "configural: the model as it is; metric: equal loadings at both levels; scalar: no residuals between "
-    "clusters as well",
+    "clusters as well. Across groups of rows metric: equal loadings; scalar: equal intercepts as well; strict: equal "
+    "residuals as well",
     "reference": "The step before, which the step is tested against",
     "statistic_scaled": "Likelihood ratio for rows that are not normal (MLR)",
     "scaling": "Where the scaling factor of a likelihood ratio is from: differences, or at the smaller model",

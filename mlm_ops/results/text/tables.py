@@ -12,7 +12,7 @@ from mlm_ops.results.words import cell, html_text, latex_text, markdown_text
 if TYPE_CHECKING:
     import polars as pl
 
-#: Where a number's digits before the point end.
+#: Where a number's digits before the point end; looked for where the first point is none of a number.
 _POINT = re.compile(r"(?<=\d)(?:\.|(?=[^\d,.]*$))")
 
 
@@ -104,11 +104,11 @@ def html_table(
         Of each column, whether it stands at the right, its points under each other.
     """
     rows = [row for section in sections.values() for row in section]
-    longest = [max((_after_the_point(row[i]) for row in rows), default=0) for i in range(len(heading))]
+    longest = [max((after_the_point(row[i]) for row in rows), default=0) for i in range(len(heading))]
 
     def entry(i: int, text: str) -> str:
         if right[i]:
-            missing = longest[i] - _after_the_point(text) if text else 0
+            missing = longest[i] - after_the_point(text) if text else 0
             behind = f' data-behind="{"0" * missing}"' if missing else ""
             return f'<td class="n"{behind}>{html_text(text)}</td>'
         # an empty cell heads no row
@@ -202,12 +202,15 @@ def align_points(texts: Sequence[str]) -> list[str]:
     >>> align_points(["12.64", "(0.2445)", "-1,234.5***", "7", "REML"])
     ['12.64   ', '(0.2445)', '-1,234.5*** ', '7      ', 'REML      ']
     """
-    behind = list(map(_after_the_point, texts))
+    behind = list(map(after_the_point, texts))
     longest = max(behind, default=0)
     return [text + " " * (longest - length) if text else "" for text, length in zip(texts, behind, strict=True)]
 
 
-def _after_the_point(text: str) -> int:
+def after_the_point(text: str) -> int:
     """Characters of a number from its point on, with what stands behind it."""
+    at = text.find(".")
+    if at > 0 and text[at - 1].isdigit():
+        return len(text) - at
     match = _POINT.search(text)
     return len(text) - match.start() if match else 0

@@ -1,0 +1,142 @@
+"""Search the maximum of the likelihood of several groups: each alone where they have nothing in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlm_ops.moments.arrays import Array
+from mlm_ops.structural.cluster_sums import Statistics
+from mlm_ops.structural.criterion import SemCriterion
+from mlm_ops.structural.grouped_likelihood import GroupedLikelihood
+from mlm_ops.structural.grouped_statistics import GroupedStatistics
+from mlm_ops.structural.matrices import GroupedStructure, SemStructure
+from mlm_ops.structural.model import Constraint
+from mlm_ops.structural.optimize import SemOptimum
+from mlm_ops.structural.parameters import ParameterTable
+from mlm_ops.structural.quadrature import QuadratureLikelihood
+
+Found = tuple[SemOptimum, SemCriterion, tuple[Constraint, ...]]
+Starts = Callable[[int | None], Array]
+
+
+@dataclass(frozen=True)
+class Steps:
+    """What is done of one group.
+
+    Attributes
+    ----------
+    search
+        The search of one group's maximum.
+    likelihood, start
+        Its likelihood, and where a search begins, by seed.
+    minimise
+        The minimum of any likelihood under a table's constraints.
+    check_varies
+        Refuses a latent-centred slope without variance.
+    most_adaptations, adapted
+        Searches with nodes of a quadrature placed anew, and the change of the deviance that ends them.
+    """
+
+    search: Callable[[ParameterTable, SemStructure, Statistics], Found]
+    likelihood: Callable[[SemStructure, Statistics], SemCriterion]
+    start: Callable[[SemCriterion, ParameterTable, Statistics, int | None], Array]
+    minimise: Callable[[ParameterTable, SemCriterion, Starts], tuple[SemOptimum, tuple[Constraint, ...]]]
+    check_varies: Callable[[ParameterTable, QuadratureLikelihood, Array], None]
+    most_adaptations: int
+    adapted: float
+
+
+def search_groups(
+    table: ParameterTable, structure: GroupedStructure, statistics: GroupedStatistics, steps: Steps
+) -> Found:
+    """Minimise the deviance of all groups."""
+    tables = [own for own, _ in table.by_group]
+    groups = list(zip(tables, (own for own, _ in structure.parts), statistics.by_group, strict=True))
+    if not table.crosses_groups or structure.latent_slopes:
+        alone = [steps.search(*group) for group in groups]
+        likelihood = GroupedLikelihood(structure, statistics, tuple(one for _, one, _ in alone))
+        optima = [optimum for optimum, _, _ in alone]
+        if not table.crosses_groups:
+            return _joined(likelihood, optima), likelihood, ()
+        return _with_nodes(table, likelihood, _mean(structure, [one.theta for one in optima]), steps)
+    parts = tuple(steps.likelihood(own, of_group) for _, own, of_group in groups)
+    likelihood = GroupedLikelihood(structure, statistics, parts)
+
+    def starts(seed: int | None) -> Array:
+        begins = [steps.start(one, own, of_group, seed) for one, (own, _, of_group) in zip(parts, groups, strict=True)]
+        return _mean(structure, begins)
+
+    optimum, active = steps.minimise(table, likelihood, starts)
+    return optimum, likelihood, active
+
+
+def _mean(structure: GroupedStructure, thetas: Sequence[Array]) -> Array:
+    """(k,) parameters of all groups, those in common the mean of theirs."""
+    total, count = np.zeros(structure.n_free), np.zeros(structure.n_free)
+    for (_, places), theta in zip(structure.parts, thetas, strict=True):
+        total[places] += theta
+        count[places] += 1
+    return np.asarray(total / count)
+
+
+def _with_nodes(table: ParameterTable, likelihood: GroupedLikelihood, theta: Array, steps: Steps) -> Found:
+    """The minimum with nodes of a quadrature in each group, until their places are those that it was found with."""
+
+    def adapted(at: Array) -> GroupedLikelihood:
+        parts = []
+        for one, (_, places), (own, _) in zip(
+            likelihood.by_group, likelihood.structure.parts, table.by_group, strict=True
+        ):
+            assert isinstance(one, QuadratureLikelihood)
+            steps.check_varies(own, one, at[places])
+            parts.append(one.adapted(at[places]))
+        return replace(likelihood, by_group=tuple(parts))
+
+    here = adapted(theta)
+    for _ in range(steps.most_adaptations):
+        optimum, active = steps.minimise(table, here, partial(_at, theta))
+        theta, used = optimum.theta, here
+        here = adapted(theta)
+        if abs(here.deviance(theta) - optimum.evaluation.deviance) < steps.adapted:
+            break
+    return optimum, used, active
+
+
+def _at(theta: Array, _: int | None) -> Array:
+    """Where every search begins."""
+    return theta
+
+
+def _joined(likelihood: GroupedLikelihood, optima: Sequence[SemOptimum]) -> SemOptimum:
+    """The optimum of groups that have no parameter in common."""
+    structure = likelihood.structure
+    at = likelihood.joined([one.evaluation for one in optima])
+    widths = [one.tangent.shape[1] for one in optima]
+    tangent, hessian = np.zeros((structure.n_free, sum(widths))), np.zeros((structure.n_free,) * 2)
+    start = 0
+    for (_, places), one, width in zip(structure.parts, optima, widths, strict=True):
+        tangent[np.ix_(places, np.arange(start, start + width))] = one.tangent
+        hessian[np.ix_(places, places)] = one.hessian
+        start += width
+    return SemOptimum(
+        _mean(structure, [one.theta for one in optima]),
+        at,
+        hessian,
+        tangent,
+        sum(one.decrement for one in optima),
+        all(one.converged for one in optima),
+        _flags(structure, [one.at_zero for one in optima]),
+        _flags(structure, [one.boundary for one in optima]),
+        any(one.singular for one in optima),
+        sum(one.evaluations for one in optima),
+        max(one.starts for one in optima),
+    )
+
+
+def _flags(structure: GroupedStructure, flags: Sequence[NDArray[np.bool_]]) -> NDArray[np.bool_]:
+    return np.asarray(_mean(structure, [one.astype(float) for one in flags]) > 0)
