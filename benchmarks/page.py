@@ -1,0 +1,98 @@
+"""Run the benchmarks that docs/benchmarks.md shows, and write the page.
+
+    uv run python benchmarks/page.py
+
+It takes some ten minutes on a machine that does nothing else. Rivals are installed by uv, each in an environment of its
+own; what could not be installed stands on the page.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+HERE = Path(__file__).parent
+PAGE = HERE.parent / "docs" / "benchmarks.md"
+#: What is compared, by whom, and how to read it; the script and its arguments.
+SECTIONS = (
+    (
+        "Two levels, from a table to the fit",
+        "The scan and the fit against DuckDB's own `GROUP BY` of the same columns' means, which is the least that any "
+        "program that reads the rows could take.",
+        ("two_level.py",),
+    ),
+    (
+        "Two levels, against compiled fitters",
+        "Theirs start from a data frame in memory, ours from the table; log-likelihoods stand beside the times. gpboost "
+        "fits by ML and without the covariance of intercept and slope, which explains its likelihood.",
+        ("rivals.py",),
+    ),
+    (
+        "A million groups of three rows",
+        "Where most of the work is by group, moments save little.",
+        ("rivals.py", "3e6", "1e6"),
+    ),
+    (
+        "Crossed factors",
+        "The fill-in of the smaller factor is what costs; nothing is approximated.",
+        ("crossed.py",),
+    ),
+    (
+        "What stands around the fit",
+        "Printing, predicting, analyses with a history.",
+        ("around_the_fit.py",),
+    ),
+    ("A ladder of models", "The candidates share one scan.", ("ladder.py",)),
+    (
+        "A new day",
+        "The moments of a partition are added to those of the others; a day that is corrected is scanned alone.",
+        ("partitions.py", "1e6", "2e4"),
+    ),
+)
+OPENING = """# Benchmarks
+
+Made by `uv run python benchmarks/page.py` on {date}, on a machine of {cores} cores ({processor}, {memory:.0f} GB), with mlm-ops
+{mlm_ops}, DuckDB {duckdb}, numpy {numpy}, scipy {scipy} and Python {python}. Machines differ: read the ratios. Each script prints medians and
+takes its sizes as arguments.
+"""
+
+
+def main() -> None:
+    """Run every script and write the page."""
+    parts = [
+        OPENING.format(
+            date=datetime.now(UTC).date(),
+            cores=os.cpu_count(),
+            processor=processor(),
+            memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30,
+            mlm_ops=version("mlm-ops"),
+            duckdb=version("duckdb"),
+            numpy=version("numpy"),
+            scipy=version("scipy"),
+            python=platform.python_version(),
+        )
+    ]
+    for title, text, (script, *arguments) in SECTIONS:
+        print(f"{title} ...", flush=True)
+        done = subprocess.run(
+            [sys.executable, str(HERE / script), *arguments], capture_output=True, text=True, check=True
+        )
+        command = " ".join(["benchmarks/" + script, *arguments])
+        parts.append(f"## {title}\n\n{text} `{command}`:\n\n```text\n{done.stdout.rstrip()}\n```\n")
+    PAGE.write_text("\n".join(parts), encoding="utf-8")
+
+
+def processor() -> str:
+    """The processor's name, where the system tells it."""
+    facts = Path("/proc/cpuinfo")
+    lines = facts.read_text(encoding="utf-8").splitlines() if facts.exists() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+if __name__ == "__main__":
+    main()
