@@ -28,8 +28,8 @@ SECTIONS = (
     ),
     (
         "Two levels, against compiled fitters",
-        "Theirs start from a data frame in memory, ours from the table; log-likelihoods stand beside the times. gpboost "
-        "fits by ML and without the covariance of intercept and slope, which explains its likelihood.",
+        "Theirs start from a data frame in memory, ours from the table; log-likelihoods stand beside the times. "
+        "gpboost fits by ML and without the covariance of intercept and slope, which explains its likelihood.",
         ("rivals.py",),
     ),
     (
@@ -56,9 +56,10 @@ SECTIONS = (
 )
 OPENING = """# Benchmarks
 
-Made by `uv run python benchmarks/page.py` on {date}, on a machine of {cores} cores ({processor}, {memory:.0f} GB), with mlm-ops
-{mlm_ops}, DuckDB {duckdb}, numpy {numpy}, scipy {scipy} and Python {python}. Machines differ: read the ratios. Each script prints medians and
-takes its sizes as arguments.
+Made by `uv run python benchmarks/page.py` on {date}, on a machine of {cores} cores
+({processor}, {memory:.0f} GB), with mlm-ops {mlm_ops}, DuckDB {duckdb}, numpy {numpy},
+scipy {scipy} and Python {python}. Machines differ: read the ratios. Each script prints medians and takes its
+sizes as arguments.
 """
 
 

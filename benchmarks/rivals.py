@@ -2,9 +2,9 @@
 
     uv run python benchmarks/rivals.py [rows] [groups]
 
-Each rival of Python runs in an environment of its own, made by uv, in the newest version that can be installed; lme4 where
-R has it. Medians of up to three fits of theirs, in a minute, and of five of ours, with the smallest and the largest, in
-one run on one machine; log-likelihoods stand beside ours.
+Each rival of Python runs in an environment of its own, made by uv, in the newest version that can be installed; lme4
+where R has it. Medians of up to three fits of theirs, in a minute, and of five of ours, with the smallest and the
+largest, in one run on one machine; log-likelihoods stand beside ours.
 """
 
 from __future__ import annotations
@@ -87,7 +87,8 @@ while (length(taken) < 3 && sum(taken) < 60) {
   fit <- lmer(y ~ x * w + z + t + (x | g), data, control = lmerControl(calc.derivs = FALSE))
   taken <- c(taken, proc.time()[["elapsed"]] - started)
 }
-cat(sprintf("\\n[[%s], %.8f, \\"%s\\"]\\n", paste(taken, collapse = ", "), as.numeric(logLik(fit)), packageVersion("lme4")))
+number <- packageVersion("lme4")
+cat(sprintf("\\n[[%s], %.8f, \\"%s\\"]\\n", paste(taken, collapse = ", "), as.numeric(logLik(fit)), number))
 """
 Result = tuple[list[float], float | None, str]
 
