@@ -235,6 +235,10 @@ def _descend(criterion: Criterion, theta: Array) -> _Stop:
                 evaluations += _price(criterion, solution)
             else:
                 metric = criterion.information(solution)
+                if (
+                    costly and before < _NEAR
+                ):  # the last step's own curvature, which the average information does not know
+                    metric = _bfgs_update(metric, step, gradient - last)
         else:
             damping, growth, before = max(damping, 1e-4) * growth, 2.0 * growth, 0.0
     return _polish(criterion, _Stop(theta, solution, gradient, metric, is_hessian, evaluations))
