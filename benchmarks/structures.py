@@ -1,4 +1,4 @@
-"""Three nested levels with slopes at two, and crossed factors of InstEval's size: the fit after the moments.
+"""Three nested levels with slopes at two: the fit after the moments. Crossed factors: `crossed.py`.
 
 uv run python benchmarks/structures.py
 """
@@ -13,7 +13,7 @@ import statistics
 import time
 
 import duckdb
-from simulate import crossed, three_level
+from simulate import three_level
 
 from mlm_ops.language.formula import parse_formula
 from mlm_ops.language.request import Request
@@ -47,9 +47,4 @@ if __name__ == "__main__":
         "1,000,000 rows, 50,000 classes in 5,000 schools",
         "y ~ x + z + (x | school) + (x | class)",
         three_level(1_000_000, 50_000, 5_000),
-    )
-    measure(
-        "73,421 rows, 2,972 students by 1,128 lecturers by 14 departments",
-        "y ~ service + (1 | s) + (1 | d) + (1 | dept)",
-        crossed(73_421, 2_972, 1_128, 14),
     )

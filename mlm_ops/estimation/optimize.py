@@ -1,6 +1,6 @@
 """Minimise a model's deviance over theta, and say whether the end is a minimum, a flat, or neither.
 
-Damped Newton steps: Fisher's expected information while far away (one evaluation gives it), the exact Hessian close by.
+Damped Newton steps: an information matrix while far away (one evaluation gives it), the exact Hessian close by.
 The domain has no boundary (see `covariance`), but a variance of zero is stationary in theta even where the deviance
 falls with it, so every stop is checked against the derivative by T and left along its way out; a saddle is left along
 its negative curvature; and where a residual parameter's derivative vanishes (see `residual`), the search begins at
@@ -194,8 +194,8 @@ def _price(criterion: Criterion, solution: Solution) -> int:
 def _descend(criterion: Criterion, theta: Array) -> _Stop:
     """Damped Newton from one start.
 
-    Damping is Levenberg's and Marquardt's, by the gain ratio (Nielsen 1999). Fisher's information is the metric until
-    its steps promise next to nothing or slow down; the last steps have the exact Hessian.
+    Damping is Levenberg's and Marquardt's, by the gain ratio (Nielsen 1999). An information matrix is the metric until its
+    steps promise next to nothing or slow down; the last steps have the exact Hessian.
     """
     solution = criterion.solve(theta)
     gradient = criterion.gradient(solution)
@@ -235,6 +235,8 @@ def _descend(criterion: Criterion, theta: Array) -> _Stop:
                 evaluations += _price(criterion, solution)
             else:
                 metric = criterion.information(solution)
+                if costly and before < _NEAR:  # this metric knows nothing of how the gradient has changed
+                    metric = _bfgs_update(metric, step, gradient - last)
         else:
             damping, growth, before = max(damping, 1e-4) * growth, 2.0 * growth, 0.0
     return _polish(criterion, _Stop(theta, solution, gradient, metric, is_hessian, evaluations))
