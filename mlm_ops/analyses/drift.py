@@ -62,6 +62,8 @@ RESIDUAL: Symbols = ("sigma2", "sigma2")
 #: The intraclass correlation goes by the same name in both runs.
 ICC: Symbols = ("icc", "icc")
 _LEVELS = {1: "within", 2: "between"}
+#: Of a structural model beside its text.
+_SEM_OPTIONS = ("slopes", "missing", "grouped_by", "group_equal")
 Tables = Mapping[str, pl.DataFrame]
 Row = dict[str, Any]
 
@@ -159,13 +161,13 @@ def _sem_rows(now_tables: Tables, before_tables: Tables) -> Iterator[Row]:
     """Yield the rows of a structural equation model, its parameters compared as if the runs were independent."""
     now_fit, before_fit = (tables["sem_fit"].row(0, named=True) for tables in (now_tables, before_tables))
     # runs of an earlier version do not tell of slopes and missing
-    options = [name for name in ("slopes", "missing") if before_fit[name] not in (None, now_fit[name])]
+    options = [name for name in _SEM_OPTIONS if before_fit[name] not in (None, now_fit[name])]
     if now_fit["syntax"] != before_fit["syntax"] or options:
         was = "".join(f"; {name} was {before_fit[name]}" for name in options)
         note = f"the model has changed, so its parameters are not compared{was}"
         yield {"kind": "model", "flagged": False, "note": note}
     else:
-        keys = ["level", "lhs", "op", "rhs"]
+        keys = ["level", "lhs", "op", "rhs", "population"]
         # a parameter that is fixed, as that of a random slope's path, has no error and an interval of its value
         is_fixed = pl.col("std_error").is_null() & pl.col("conf_low").is_not_null()
         pairs = (
@@ -183,7 +185,8 @@ def _sem_rows(now_tables: Tables, before_tables: Tables) -> Iterator[Row]:
 
 
 def _parameter_text(row: Row) -> str:
-    return f"{row['lhs']} {row['op']} {row['rhs']}".strip()
+    text = f"{row['lhs']} {row['op']} {row['rhs']}".strip()
+    return text if row["population"] is None else f"{text} in {row['population']}"
 
 
 def _tables_of_model(tables: Tables, model: str) -> dict[str, pl.DataFrame]:

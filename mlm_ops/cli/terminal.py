@@ -85,15 +85,25 @@ OVERVIEW: dict[str, tuple[str, ...]] = {
         *("aic", "bic", "n_obs", "n_clusters", "converged", "singular", "bounded", "notes"),
     ),
     "sem_parameters": (
-        *("level", "lhs", "op", "rhs", "label", "estimate", "std_error", "statistic", "p_value"),
+        *("population", "level", "lhs", "op", "rhs", "label", "estimate", "std_error", "statistic", "p_value"),
         *("conf_low", "conf_high", "monte_carlo_low", "monte_carlo_high", "std_all"),
     ),
     "sem_invariance": (
-        *("invariance", "chi_square", "chi_square_df", "cfi", "rmsea", "aic", "statistic", "df", "p_value"),
+        *("across", "invariance", "chi_square", "chi_square_df", "cfi", "rmsea", "aic", "statistic", "df", "p_value"),
         *("statistic_scaled", "p_value_scaled"),
     ),
-    "sem_scores": ("group", "unit", "term", "estimate", "std_error", "conf_low", "conf_high", "reliability"),
-    "sem_variables": ("level", "variable", "kind", "icc", "r_squared", "omega", "omega_std_error"),
+    "sem_scores": (
+        "population",
+        "group",
+        "unit",
+        "term",
+        "estimate",
+        "std_error",
+        "conf_low",
+        "conf_high",
+        "reliability",
+    ),
+    "sem_variables": ("population", "level", "variable", "kind", "icc", "r_squared", "omega", "omega_std_error"),
     "drift": (
         *("against", "kind", "group", "term", "other", "before", "now", "difference", "std_error", "statistic"),
         *("p_adjusted", "flagged", "note"),
@@ -228,7 +238,7 @@ def with_criteria(columns: tuple[str, ...], chosen: tuple[str, ...]) -> tuple[st
 
 
 #: Columns whose cells are names that come from the data.
-NAMES = ("model", "term", "other", "group", "unit", "predictor", "moderator", "contrast", "combination")
+NAMES = ("model", "population", "term", "other", "group", "unit", "predictor", "moderator", "contrast", "combination")
 
 
 def show_table(

@@ -288,7 +288,7 @@ def _from(theta: Array, table: ParameterTable, statistics: Statistics, seed: int
 
 
 def _minimise_within(
-    table: ParameterTable, likelihood: SemCriterion, starts: Callable[[int | None], Array]
+    table: ParameterTable, likelihood: SemCriterion, starts: Callable[[int | None], Array], most_starts: int = 8
 ) -> tuple[SemOptimum, tuple[Constraint, ...]]:
     """The minimum under the table's constraints, and the inequalities that hold there as equations.
 
@@ -307,7 +307,7 @@ def _minimise_within(
         seen.add(active)
         equations = equations_of(table, active)
         try:
-            optimum = minimise(likelihood, starts, equations=equations)
+            optimum = minimise(likelihood, starts, most_starts, equations)
         except np.linalg.LinAlgError:
             if not active:
                 raise

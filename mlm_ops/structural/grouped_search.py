@@ -20,6 +20,8 @@ from mlm_ops.structural.optimize import SemOptimum
 from mlm_ops.structural.parameters import ParameterTable
 from mlm_ops.structural.quadrature import QuadratureLikelihood
 
+#: Starts of a search that fails.
+_MOST_STARTS = 8
 Found = tuple[SemOptimum, SemCriterion, tuple[Constraint, ...]]
 Starts = Callable[[int | None], Array]
 
@@ -35,7 +37,7 @@ class Steps:
     likelihood, start
         Its likelihood, and where a search begins, by seed.
     minimise
-        The minimum of any likelihood under a table's constraints.
+        The minimum of any likelihood under a table's constraints, by so many starts at most.
     check_varies
         Refuses a latent-centred slope without variance.
     most_adaptations, adapted
@@ -45,7 +47,7 @@ class Steps:
     search: Callable[[ParameterTable, SemStructure, Statistics], Found]
     likelihood: Callable[[SemStructure, Statistics], SemCriterion]
     start: Callable[[SemCriterion, ParameterTable, Statistics, int | None], Array]
-    minimise: Callable[[ParameterTable, SemCriterion, Starts], tuple[SemOptimum, tuple[Constraint, ...]]]
+    minimise: Callable[[ParameterTable, SemCriterion, Starts, int], tuple[SemOptimum, tuple[Constraint, ...]]]
     check_varies: Callable[[ParameterTable, QuadratureLikelihood, Array], None]
     most_adaptations: int
     adapted: float
@@ -71,7 +73,7 @@ def search_groups(
         begins = [steps.start(one, own, of_group, seed) for one, (own, _, of_group) in zip(parts, groups, strict=True)]
         return _mean(structure, begins)
 
-    optimum, active = steps.minimise(table, likelihood, starts)
+    optimum, active = steps.minimise(table, likelihood, starts, _MOST_STARTS)
     return optimum, likelihood, active
 
 
@@ -99,7 +101,7 @@ def _with_nodes(table: ParameterTable, likelihood: GroupedLikelihood, theta: Arr
 
     here = adapted(theta)
     for _ in range(steps.most_adaptations):
-        optimum, active = steps.minimise(table, here, partial(_at, theta))
+        optimum, active = steps.minimise(table, here, partial(_at, theta), 1)
         theta, used = optimum.theta, here
         here = adapted(theta)
         if abs(here.deviance(theta) - optimum.evaluation.deviance) < steps.adapted:
@@ -108,7 +110,7 @@ def _with_nodes(table: ParameterTable, likelihood: GroupedLikelihood, theta: Arr
 
 
 def _at(theta: Array, _: int | None) -> Array:
-    """Where every search begins."""
+    """Where the search begins."""
     return theta
 
 

@@ -14,6 +14,7 @@ from mlm_ops.moments.record import Moments
 from mlm_ops.results.words import count
 from mlm_ops.structural.cluster_sums import Statistics, is_same_data, reorder_columns
 from mlm_ops.structural.grouping import MOST_GROUPS
+from mlm_ops.structural.statistics import CONSTANT
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ def grouped_statistics(
     Raises
     ------
     DataError, IdentificationError
-        As `make`, with the group.
+        As `make`, with the group; a column of one value in a group.
     """
     made = []
     for value, moments in zip(groups, parts, strict=True):
@@ -137,4 +138,12 @@ def grouped_statistics(
             made.append(make(moments))
         except (DataError, IdentificationError) as error:
             raise type(error)(f"In group {value} of {name!r}: {error}") from error
+    variances = np.array([one.column_variances for one in made])
+    constant = np.argwhere(variances <= CONSTANT * variances.max(axis=0))
+    if len(constant):
+        group, column = constant[0]
+        raise DataError(
+            f"{made[0].columns[column]!r} has one value in group {groups[group]} of {name!r}, where nothing determines "
+            "its parameters. Leave the variable out, or the group by a row filter."
+        )
     return GroupedStatistics(tuple(made))
