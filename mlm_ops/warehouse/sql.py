@@ -78,7 +78,7 @@ def render(macro: str, **arguments: Any) -> str:
     arguments
         The macro's arguments; names in SQL expressions and relations must be quoted already.
     """
-    text: str = getattr(_module(), macro)(**arguments)
+    text: str = getattr(_package(), macro)(**arguments)
     return text.strip()
 
 
@@ -139,13 +139,32 @@ def _guarded(function: str, argument: str, comparison: str) -> str:
 
 
 class _Package:
-    """Stands for the dbt package ``mlm``: its macros by name."""
+    """Stands for the dbt package ``mlm``: its macros by name, each compiled when it is first called, with its file."""
 
     def __init__(self) -> None:
-        self.macros: dict[str, Any] = {}
+        from jinja2 import Environment, StrictUndefined
+
+        self._environment = Environment(undefined=StrictUndefined, autoescape=False)  # SQL, not HTML
+        folders = [entry for entry in _macro_directory().iterdir() if entry.is_dir()]
+        self._files = {file.name.removesuffix(".sql"): file for folder in folders for file in folder.iterdir()}
+        self._modules: dict[str, TemplateModule] = {}
+        self._context = {
+            "mlm": self,
+            "adapter": _Adapter(self),
+            "exceptions": _Exceptions(),
+            # dbt's return() ends a macro with a value; in ours it is always the whole text of the macro
+            "return": lambda value: value,
+        }
 
     def __getattr__(self, macro: str) -> Any:
-        return self.macros[macro]
+        return getattr(self.module(macro), macro)
+
+    def module(self, macro: str) -> TemplateModule:
+        """What is in the file that is named for a macro: it, and what it is dispatched to."""
+        if macro not in self._modules:
+            text = self._files[macro].read_text(encoding="utf-8")
+            self._modules[macro] = self._environment.from_string(text, globals=self._context).module
+        return self._modules[macro]
 
 
 class _Adapter:
@@ -159,8 +178,8 @@ class _Adapter:
         return f'"{name}"'
 
     def dispatch(self, macro: str, namespace: str) -> Any:
-        macros = self.package.macros
-        return macros.get(f"duckdb__{macro}") or macros[f"default__{macro}"]
+        module = self.package.module(macro)
+        return getattr(module, f"duckdb__{macro}", None) or getattr(module, f"default__{macro}")
 
 
 class _Exceptions:
@@ -171,24 +190,8 @@ class _Exceptions:
 
 
 @cache
-def _module() -> TemplateModule:
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(undefined=StrictUndefined, autoescape=False)  # SQL, not HTML
-    folders = [entry for entry in _macro_directory().iterdir() if entry.is_dir()]
-    sources = sorted((file for folder in folders for file in folder.iterdir()), key=lambda file: file.name)
-    text = "\n".join(file.read_text(encoding="utf-8") for file in sources)
-    package = _Package()
-    context = {
-        "mlm": package,
-        "adapter": _Adapter(package),
-        "exceptions": _Exceptions(),
-        # dbt's return() ends a macro with a value; in ours it is always the whole text of the macro
-        "return": lambda value: value,
-    }
-    module = environment.from_string(text, globals=context).module
-    package.macros.update({name: getattr(module, name) for name in dir(module) if not name.startswith("_")})
-    return module
+def _package() -> _Package:
+    return _Package()
 
 
 def _macro_directory() -> Traversable | Path:
