@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mlm_ops.results.fitting import fit
     from mlm_ops.structural.fit import SemFit
     from mlm_ops.structural.fitting import sem
+    from mlm_ops.structural.mplus_reader import from_mplus
 
 __all__ = [
     "AnalysisError",
@@ -33,6 +34,7 @@ __all__ = [
     "StoreError",
     "compare",
     "fit",
+    "from_mplus",
     "read_moments",
     "report",
     "sem",
@@ -48,6 +50,7 @@ _LAZY = {
     "SemFit": "mlm_ops.structural.fit",
     "compare": "mlm_ops.results.comparing",
     "fit": "mlm_ops.results.fitting",
+    "from_mplus": "mlm_ops.structural.mplus_reader",
     "read_moments": "mlm_ops.moments.from_macros",
     "report": "mlm_ops.reports.page.report",
     "sem": "mlm_ops.structural.fitting",

@@ -1,4 +1,4 @@
-"""Run ``mlm fit``: a formula on a file, or an analysis file in a database."""
+"""Run ``mlm fit``: a formula or an Mplus input on a file, or an analysis file in a database."""
 
 from __future__ import annotations
 
@@ -42,7 +42,6 @@ def fit_formula(options: Namespace) -> int:
     if options.data is None:
         raise MlmError(f"A formula is fitted to one data file: {command('fit', shlex.quote(options.what))} data.csv")
     from mlm_ops.results.fitting import fit
-    from mlm_ops.warehouse.files.kinds import is_database
 
     def show(fitted: Fit) -> None:
         tell_fit(fitted, fitted.estimate.design.n_rows, fitted.estimate.log_likelihood)
@@ -52,18 +51,49 @@ def fit_formula(options: Namespace) -> int:
     settings: dict[str, Any] = {name: value for name, value in values.items() if value is not None}
     if options.covariance is not None:
         settings["covariance"] = dict(map(_structure, options.covariance))
+    _with_rows(options, lambda rows, connection: show(fit(options.what, rows, connection=connection, **settings)))
+    return 0
+
+
+def fit_mplus(options: Namespace) -> int:
+    """Fit the model of an Mplus input file to a data file and print the fit; nothing is written."""
+    own_options = ("database", "allow_files", *_OF_FORMULAS, "covariance")
+    conflicts = [name for name in own_options if getattr(options, name)]
+    if conflicts:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in conflicts)
+        raise MlmError(f"An Mplus input sets its options itself. Got {names} beside {options.what}; drop them.")
+    if options.data is None:
+        raise MlmError(
+            f"An Mplus input is fitted to one data file: {command('fit', shlex.quote(options.what))} data.csv"
+        )
+    from mlm_ops.structural.mplus_reader import from_mplus
+
+    model = from_mplus(Path(options.what))
+
+    def show(rows: Any, connection: Any) -> None:
+        fitted = model.fit(rows, connection=connection)
+        tell_fit(fitted, int(fitted.estimate.statistics.n_obs), fitted.estimate.log_likelihood)
+        print(visible("\n".join([*(f"Note: {remark}" for remark in model.remarks), str(fitted)])))
+
+    _with_rows(options, show)
+    return 0
+
+
+def _with_rows(options: Namespace, use: Callable[[Any, Any], None]) -> None:
+    """Call a function with the rows of the data file, and the connection to it where it is a database."""
+    from mlm_ops.warehouse.files.kinds import is_database
+
     path = Path(options.data)
     if is_database(path):
         from mlm_ops.warehouse.connection import open_database
 
         connection, table = open_database(path, options.table, wait=options.wait)
         with connection:
-            show(fit(options.what, table, connection=connection, **settings))
-        return 0
+            use(table, connection)
+        return
     if options.table is not None:
         raise DataError(f"A table can be chosen in a DuckDB file only. Got {path} and the table {options.table}.")
-    show(fit(options.what, path, **settings))
-    return 0
+    use(path, None)
 
 
 def _structure(text: str) -> tuple[str, Any]:

@@ -146,14 +146,16 @@ def _raise_on_interrupt() -> None:
 
 
 def fit(options: argparse.Namespace) -> int:
-    """Fit an analysis file, or a formula to a data file."""
+    """Fit an analysis file, or a formula or an Mplus input to a data file."""
     from mlm_ops.analyses.project import ANALYSIS_SUFFIXES
-    from mlm_ops.cli.fit import fit_analysis_file, fit_formula
+    from mlm_ops.cli.fit import fit_analysis_file, fit_formula, fit_mplus
 
     run_id = str(uuid.uuid4())
     with logging_to(options.log), on_event(Event.READ, _tell), whole_run(run_id):
         if options.what.lower().endswith(ANALYSIS_SUFFIXES):
             return fit_analysis_file(options, run_id, tell=_tell)
+        if options.what.lower().endswith(".inp"):
+            return fit_mplus(options)
         # a text with = instead of ~ is meant as a formula, and the parser explains the mistake
         if "~" not in options.what and "=" not in options.what:
             if options.data is not None:

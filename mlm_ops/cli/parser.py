@@ -78,7 +78,11 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_fit(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("what", metavar="FORMULA|FILE", help='"y ~ x + (x | g)", or an analysis file (.yaml)')
+    parser.add_argument(
+        "what",
+        metavar="FORMULA|FILE",
+        help='"y ~ x + (x | g)", an analysis file (.yaml), or an Mplus input of a two-level model (.inp)',
+    )
     parser.add_argument("data", nargs="?", help="for a formula: a CSV, Parquet or DuckDB file; nothing is written")
     parser.add_argument("--table", metavar="NAME", help="the table of a DuckDB file")
     for option in (ESTIMATOR, DF):

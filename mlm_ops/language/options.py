@@ -261,6 +261,7 @@ READ = Option("read", "a function that is called without arguments and returns a
 ON_NOTE = Option("on_note", "a function that takes a text", _function).or_none()
 #: Options of structural equation models.
 SEM_TEXT = text("text", "the text of a structural equation model, as in f =~ a + b + c")
+MPLUS = Option("text", "the text or the path of an Mplus input file", take_path)
 CONSTRAINTS = text("constraints", "the text of constraints, as in a == 2*b")
 SEM_ROBUST = Option("robust", "True, for the errors and chi-square of Mplus' MLR, or False", take_flag)
 SEM_GROUP = Option("group", SEM_CLUSTER.expected, _colon_names).or_none()

@@ -1,0 +1,116 @@
+"""Read the DEFINE command and the missing codes of Mplus as columns of a SELECT, one step after the other."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from mlm_ops.structural.mplus_commands import Names, Refusals, Statement
+from mlm_ops.warehouse.sql import identifier
+
+_CENTER = re.compile(r"CENTER(?:ING)?\s*=?\s*(.*?)\(\s*(GROUPMEAN|GRANDMEAN)[^)]*\)", re.DOTALL | re.IGNORECASE)
+_CENTERING = re.compile(r"CENTERING\s*=\s*(GROUPMEAN|GRANDMEAN)\s*\((.*)\)", re.DOTALL | re.IGNORECASE)
+_MEAN = re.compile(r"(\w+)\s*=\s*CLUSTER_MEAN\s*\(\s*(\w+)\s*\)", re.IGNORECASE)
+_ARITHMETIC = re.compile(r"([A-Za-z]\w*)\s*=\s*(.+)", re.DOTALL)
+_WORD = re.compile(r"\s*(?:(\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+)|([A-Za-z]\w*)|(\*\*|[-+*/()]))\s*")
+_FUNCTIONS = {"LOG": "ln", "LOG10": "log10", "EXP": "exp", "SQRT": "sqrt", "ABS": "abs"}
+_CODES = re.compile(r"\s*([A-Za-z][\w\s-]*?)\s*\(([^)]*)\)")
+_NUMBER = re.compile(r"-?(\d+\.?\d*|\.\d+)")
+
+
+@dataclass(frozen=True)
+class Step:
+    """Columns that are made anew of a relation's, by their expressions in SQL; a new one, or in the place of others."""
+
+    columns: Mapping[str, str]
+    is_new: bool = False
+
+    def of(self, relation: str) -> str:
+        """A SELECT of all columns with these."""
+        columns = ", ".join(f"{expression} as {identifier(name)}" for name, expression in self.columns.items())
+        return (
+            f"select *, {columns} from {relation}" if self.is_new else f"select * replace ({columns}) from {relation}"
+        )
+
+
+def missing_codes(statement: Statement, value: str, names: Names, refusals: Refusals) -> dict[str, str]:
+    """Columns without the codes of ``MISSING = ALL (-9)``; none for a period or a blank, which are null in a table."""
+    columns: dict[str, str] = {}
+    rest = "" if value.upper() in {".", "*", "BLANK"} else value
+    while rest.strip():
+        match = _CODES.match(rest)
+        listed = None if match is None else names.listed(re.sub(r"\s*-\s*", "-", match[1]))
+        codes = [] if match is None else match[2].replace(",", " ").split()
+        if match is None or listed is None or not codes or not all(map(_NUMBER.fullmatch, codes)):
+            refusals.add(statement, "missing cells are a period, or numbers as in MISSING = ALL (-9 99)")
+            return {}
+        for name in listed:
+            column = identifier(name)
+            columns[name] = f"case when {column} in ({', '.join(codes)}) then null else {column} end"
+        rest = rest[match.end() :]
+    return columns
+
+
+def centering_step(statement: Statement, cluster: str, names: Names) -> Step | None:
+    """``CENTER x (GROUPMEAN)``, or in VARIABLE the older ``CENTERING = GROUPMEAN (x)``; None where it is neither."""
+    match = _CENTERING.fullmatch(statement.text)
+    columns, kind = (match[2], match[1]) if match is not None else ("", "")
+    if match is None and (match := _CENTER.fullmatch(statement.text)) is not None:
+        columns, kind = match[1], match[2]
+    listed = names.listed(re.sub(r"\s*-\s*", "-", columns))
+    return Step({name: f"{identifier(name)} - {_mean(name, cluster, kind)}" for name in listed}) if listed else None
+
+
+def define_step(statement: Statement, cluster: str, names: Names) -> Step | None:
+    """One statement of DEFINE; None of one that is not offered."""
+    centering = centering_step(statement, cluster, names)
+    if centering is not None:
+        return centering
+    mean = _MEAN.fullmatch(statement.text)
+    arithmetic = _ARITHMETIC.fullmatch(statement.text)
+    expression: str | None = None
+    if mean is not None and names.is_column(mean[2]):
+        expression = _mean(names.of(mean[2]), cluster, "GROUPMEAN")
+    elif arithmetic is not None:
+        expression = _expression(arithmetic[2], names)
+    if arithmetic is None or expression is None:
+        return None
+    target = names.of(arithmetic[1])
+    return Step({target: expression}, is_new=not names.is_column(target))
+
+
+def _mean(name: str, cluster: str, kind: str) -> str:
+    over = f"partition by {identifier(cluster)}" if kind.upper() == "GROUPMEAN" else ""
+    return f"avg({identifier(name)}) over ({over})"
+
+
+def _expression(text: str, names: Names) -> str | None:
+    """Arithmetic of columns as SQL; None where it is anything else."""
+    words: list[str] = []
+    place, depth = 0, 0
+    while place < len(text):
+        match = _WORD.match(text, place)
+        if match is None:
+            return None
+        number, name, sign = match.groups()
+        if name is not None and text[match.end() : match.end() + 1] == "(":
+            if name.upper() not in _FUNCTIONS:
+                return None
+            words.append(_FUNCTIONS[name.upper()])
+        elif name is not None:
+            if not names.is_column(name):
+                return None
+            words.append(identifier(names.of(name)))
+        else:
+            depth += {"(": 1, ")": -1}.get(sign or "", 0)
+            words.append(number or sign)
+        place = match.end()
+    return " ".join(words) if words and depth == 0 else None
+
+
+def select_of(relation: str, steps: Sequence[Step]) -> str:
+    """A SELECT of a relation with the steps, each over the one before."""
+    for number, step in enumerate(steps):
+        relation = step.of(relation if number == 0 else f"({relation})")
+    return relation

@@ -1,0 +1,441 @@
+"""Read an Mplus input file of a two-level model: the model as text of `mlm_ops.sem`, and the options that go with it.
+
+What Mplus estimates without a word and lavaan does not, or the other way round, is written out: slopes and intercepts
+are uncorrelated unless WITH says otherwise, a factor's only indicator has a residual variance, and a column that stands
+neither in WITHIN nor in BETWEEN has a part at each level (Mplus User's Guide, ch. 9 and 17). By maximum likelihood
+Mplus takes the predictor of a random slope as it is observed (Asparouhov and Muthen 2018).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlm_ops.errors import DataError, FormulaError
+from mlm_ops.language.model import number_text
+from mlm_ops.language.options import CONNECTION, MPLUS, Missing, SlopeCentering
+from mlm_ops.language.request import cluster_columns
+from mlm_ops.structural.fit import SemFit
+from mlm_ops.structural.fitting import collect_sem, fit_sem
+from mlm_ops.structural.model import BETWEEN, WITHIN, Item, Operator
+from mlm_ops.structural.mplus_commands import Names, Refusals, Statement, new_names, option_named, statements_of
+from mlm_ops.structural.mplus_define import Step, centering_step, define_step, missing_codes, select_of
+from mlm_ops.structural.mplus_paths import Paths
+from mlm_ops.structural.parameters import parameter_table
+from mlm_ops.structural.syntax import parse_sem
+from mlm_ops.warehouse.boundary import checked
+from mlm_ops.warehouse.source import Source, open_source
+
+if TYPE_CHECKING:
+    import duckdb
+
+#: Commands that say nothing on the model.
+_LEFT_OUT = ("DATA", "OUTPUT", "SAVEDATA", "PLOT")
+_LISTS = ("NAMES", "USEVARIABLES", "CLUSTER", "WITHIN", "BETWEEN", "MISSING", "IDVARIABLE", "AUXILIARY", "CENTERING")
+#: Options of ANALYSIS on how Mplus searches, which is done in another way here.
+_OF_SEARCH = (
+    *("ALGORITHM", "INTEGRATION", "ADAPTIVE", "PROCESSORS", "STARTS", "STITERATIONS", "INFORMATION"),
+    *("ITERATIONS", "MITERATIONS", "H1ITERATIONS", "SDITERATIONS", "CONVERGENCE", "MCONVERGENCE", "H1CONVERGENCE"),
+)
+_WHY_NOT = {
+    "CATEGORICAL": "categorical outcomes are not offered",
+    "COUNT": "count outcomes are not offered",
+    "NOMINAL": "categorical outcomes are not offered",
+    "CENSORED": "censored outcomes are not offered",
+    "CLASSES": "mixtures are not offered",
+    "KNOWNCLASS": "mixtures are not offered",
+    "GROUPING": "groups are not read from Mplus",
+    "WEIGHT": "sampling weights are not offered",
+    "BWEIGHT": "sampling weights are not offered",
+    "STRATIFICATION": "strata are not offered",
+    "USEOBSERVATIONS": "choose rows by a SELECT or a view",
+    "SUBPOPULATION": "choose rows by a SELECT or a view",
+    "LAGGED": "lagged variables are not offered; make them in a view",
+    "MODEL TEST": "test the fit, as in fit.wald('a == b')",
+    "MODEL INDIRECT": "label the paths and define their product in MODEL CONSTRAINT",
+    "MODEL PRIORS": "Bayesian estimation is not offered",
+    "MONTECARLO": "simulations are not offered",
+}
+_FUNCTIONS = {"EXP": "exp", "LOG": "log", "SQRT": "sqrt", "ABS": "abs"}
+
+
+@dataclass(frozen=True)
+class MplusModel:
+    """A model that was read from Mplus input.
+
+    Attributes
+    ----------
+    text
+        The model as `mlm_ops.sem` takes it.
+    cluster, robust, slopes, missing
+        Its options.
+    remarks
+        What of the input plays no part here, a sentence each.
+    """
+
+    text: str
+    cluster: str
+    robust: bool
+    slopes: SlopeCentering
+    missing: Missing
+    remarks: tuple[str, ...] = ()
+    _steps: tuple[Step, ...] = field(default=(), repr=False, compare=False)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options of `mlm_ops.sem` beside the text and the data."""
+        return {name: getattr(self, name) for name in ("cluster", "robust", "slopes", "missing")}
+
+    def select(self, relation: str) -> str:
+        """The rows of a table with the columns that DEFINE and MISSING make, as SQL; the table itself without any."""
+        return select_of(relation, self._steps)
+
+    @checked(connection=CONNECTION)
+    def fit(self, data: Any, *, connection: duckdb.DuckDBPyConnection | None = None) -> SemFit:
+        """Fit the model to rows that have the columns by their names in Mplus.
+
+        Parameters
+        ----------
+        data, connection
+            As `mlm_ops.sem` takes them, rows alone.
+
+        Raises
+        ------
+        FormulaError, DataError, IdentificationError
+            As `mlm_ops.sem`.
+        """
+        columns, model = cluster_columns(self.cluster), parse_sem(self.text)
+        source = self._prepared(open_source(data, connection))
+        moments = collect_sem(parameter_table(model, self.slopes), columns, source, self.missing)
+        return fit_sem(model, moments, columns, robust=self.robust, slopes=self.slopes, missing=self.missing)
+
+    def _prepared(self, source: Source) -> Source:
+        if not self._steps:
+            return source
+        relation = f'({self.select(source.relation)}) as "mlm_rows"'
+        try:
+            rows = source.query(f"describe select * from {relation}").fetchall()
+        except Exception as error:
+            raise DataError(f"The columns that DEFINE and MISSING make cannot be read: {error}") from error
+        return replace(source, relation=relation, types={row[0]: row[1] for row in rows})
+
+    def __str__(self) -> str:
+        return "\n".join([*(f"# {remark}" for remark in self.remarks), self.text])
+
+
+@checked(text=MPLUS)
+def from_mplus(text: str | Path) -> MplusModel:
+    """Read the input file of a two-level model in Mplus.
+
+    Parameters
+    ----------
+    text
+        The input, or the path of a file that holds it.
+
+    Raises
+    ------
+    FormulaError
+        Whatever is not read, all of it at once, by line.
+
+    Examples
+    --------
+    >>> import mlm_ops as mlm
+    >>> model = mlm.from_mplus('''
+    ... VARIABLE: NAMES = school x y;  CLUSTER = school;  WITHIN = x;
+    ... ANALYSIS: TYPE = TWOLEVEL RANDOM;
+    ... MODEL: %WITHIN% s | y ON x;  %BETWEEN% y WITH s;
+    ... ''')
+    >>> print(model.text)
+    level: 1
+      y ~ rv("s")*x
+    level: 2
+      y ~~ s
+    >>> model.cluster, model.robust
+    ('school', True)
+    """
+    content = str(text)
+    if isinstance(text, Path) or ("\n" not in content and ";" not in content):
+        try:
+            content = Path(text).read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"The Mplus input {str(text)!r} cannot be read: {error}") from error
+    return _Reader(statements_of(content)).model()
+
+
+class _Reader:
+    """Statement by statement, command by command."""
+
+    def __init__(self, statements: Sequence[Statement]) -> None:
+        self.statements, self.refusals, self.remarks = statements, Refusals(), list[str]()
+        self.names = Names(())
+        self.variables: dict[str, list[str]] = {}
+        self.steps: list[Step] = []
+        self.codes: dict[str, str] = {}
+        self.missing_rows = self.listwise = False
+        self.robust = True
+
+    def of(self, command: str) -> list[Statement]:
+        return [statement for statement in self.statements if statement.command == command]
+
+    def model(self) -> MplusModel:
+        self.read_variables()
+        self.read_analysis()
+        for statement in self.statements:
+            if statement.command in _LEFT_OUT or statement.command.startswith("DATA "):
+                self.read_data(statement)
+            elif statement.command not in {"VARIABLE", "DEFINE", "ANALYSIS", "MODEL", "MODEL CONSTRAINT"}:
+                why = _WHY_NOT.get(statement.command, f"{statement.command} is not offered")
+                self.refusals.add(statement, why)
+        paths = Paths(self.names, self.refusals)
+        for statement in self.of("MODEL"):
+            paths.read(statement)
+        if not self.of("MODEL"):
+            self.refusals.faults.append((0, "The input has no MODEL."))
+        self.check_levels(paths)
+        self.refusals.check()
+        definitions = self.constraints(set(filter(None, (item.label for item in paths.items.values()))))
+        self.refusals.check()
+        items = self.with_parts(paths)
+        slopes: SlopeCentering = "observed" if paths.slopes else "latent"
+        items = _with_mplus_defaults(items, slopes)
+        left_out = [n for n in self.variables["USEVARIABLES"] if n not in self.in_model(items)]
+        if left_out:
+            self.remarks.append(f"Not in the model, and left out: {', '.join(left_out)}.")
+        return MplusModel(
+            "\n".join([*_lines(items), *definitions]),
+            self.variables["CLUSTER"][0],
+            self.robust,
+            slopes,
+            "ml" if self.missing_rows and not self.listwise else "listwise",
+            tuple(dict.fromkeys(self.remarks)),
+            (*self.missing_step(items), *self.steps),
+        )
+
+    def missing_step(self, items: Iterable[Item]) -> list[Step]:
+        """The codes of missing cells of columns that the model or DEFINE names."""
+        words = {word.lower() for statement in self.of("DEFINE") for word in re.findall(r"\w+", statement.text)}
+        words |= {name.lower() for name in self.in_model(items)}
+        columns = {name: expression for name, expression in self.codes.items() if name.lower() in words}
+        return [Step(columns)] if columns else []
+
+    def in_model(self, items: Iterable[Item]) -> set[str]:
+        return {name for item in items for name in (item.lhs, item.rhs)} | {*self.variables["CLUSTER"]}
+
+    def read_data(self, statement: Statement) -> None:
+        option, value = statement.option
+        if statement.command == "DATA" and option_named(option, ("LISTWISE",)):
+            self.listwise = value.upper() == "ON"
+            return
+        self.remarks.append(f"{statement.command} plays no part here.")
+
+    def read_variables(self) -> None:
+        by_option: dict[str, list[tuple[Statement, str]]] = {}
+        for statement in self.of("VARIABLE"):
+            word, value = statement.option
+            option = option_named(word, _LISTS)
+            if option is None:
+                known = option_named(word, _WHY_NOT)
+                self.refusals.add(statement, _WHY_NOT[known] if known else f"{word} is not offered")
+            else:
+                by_option.setdefault(option, []).append((statement, value))
+        names = [new_names(value) for _, value in by_option.get("NAMES", [])]
+        if not names or any(part is None for part in names):
+            raise FormulaError("The Mplus input has no names of columns. Write VARIABLE: NAMES = … with all of them.")
+        columns = tuple(dict.fromkeys(name for part in names for name in part or ()))
+        self.names = Names(columns, {name.lower(): name for name in columns})
+        for statement, value in by_option.get("MISSING", []):
+            self.missing_rows = True
+            self.codes |= missing_codes(statement, value, self.names, self.refusals)
+        for statement in self.of("DATA"):
+            self.listwise |= statement.option == ("LISTWISE", "ON")
+        self.variables["CLUSTER"] = self.list_of(by_option.get("CLUSTER", []))
+        if len(self.variables["CLUSTER"]) != 1:
+            raise FormulaError(
+                "A two-level model has one variable of clusters. Got "
+                f"{', '.join(self.variables['CLUSTER']) or 'none'}; write VARIABLE: CLUSTER = … with its name."
+            )
+        (cluster,) = self.variables["CLUSTER"]
+        for statement, _ in by_option.get("CENTERING", []):
+            step = centering_step(statement, cluster, self.names)
+            if step is None:
+                self.refusals.add(statement, "expected CENTERING = GROUPMEAN (x) or GRANDMEAN (x)")
+            self.steps += [] if step is None else [step]
+        for statement in self.of("DEFINE"):
+            step = define_step(statement, cluster, self.names)
+            if step is None:
+                why = "of DEFINE only CENTER, CLUSTER_MEAN and arithmetic of columns are; make it in a view"
+                self.refusals.add(statement, why)
+                continue
+            self.steps.append(step)
+            if step.is_new:
+                self.names = Names((*self.names.order, *step.columns), self.names.spelling)
+        for option in ("USEVARIABLES", "WITHIN", "BETWEEN"):
+            self.variables[option] = self.list_of(by_option.get(option, []))
+        if "USEVARIABLES" in by_option:
+            # columns of lists are counted in the order of those in use
+            used = self.variables["USEVARIABLES"]
+            self.names = Names((*used, *(n for n in self.names.order if n not in used)), self.names.spelling)
+        else:
+            self.variables["USEVARIABLES"] = [n for n in self.names.order if n != cluster]
+        self.remarks += [
+            f"{option} plays no part here." for option in ("IDVARIABLE", "AUXILIARY") if option in by_option
+        ]
+
+    def list_of(self, parts: Sequence[tuple[Statement, str]]) -> list[str]:
+        result: list[str] = []
+        for statement, value in parts:
+            columns = self.names.listed(re.sub(r"\s*-\s*", "-", value))
+            if columns is None:
+                self.refusals.add(statement, "it lists what NAMES does not have")
+            result += columns or []
+        return list(dict.fromkeys(result))
+
+    def read_analysis(self) -> None:
+        kinds: list[str] = []
+        for statement in self.of("ANALYSIS"):
+            word, value = statement.option
+            if option_named(word, ("TYPE",)):
+                kinds = value.upper().split()
+                if not {*kinds} <= {"TWOLEVEL", "RANDOM", "MISSING", "H1", "MEANSTRUCTURE"}:
+                    self.refusals.add(statement, "TYPE is TWOLEVEL or TWOLEVEL RANDOM here")
+            elif option_named(word, ("ESTIMATOR",)):
+                self.robust = value.upper() == "MLR"
+                if value.upper() not in {"ML", "MLR"}:
+                    self.refusals.add(statement, "estimators are ML and MLR here")
+            elif option_named(word, _OF_SEARCH):
+                self.remarks.append(f"{word} plays no part here.")
+            else:
+                self.refusals.add(statement, f"{word} is not offered")
+        if "TWOLEVEL" not in kinds and not self.refusals.faults:
+            raise FormulaError("The Mplus input is of no two-level model. Write ANALYSIS: TYPE = TWOLEVEL.")
+
+    def check_levels(self, paths: Paths) -> None:
+        """Refuse a column of WITHIN at level 2, one of BETWEEN at level 1, and what stands for the cluster."""
+        wrong = {WITHIN: self.variables["BETWEEN"], BETWEEN: self.variables["WITHIN"]}
+        lists = {WITHIN: "BETWEEN", BETWEEN: "WITHIN"}
+        for key, item in paths.items.items():
+            for name in (item.lhs, item.rhs):
+                if name in wrong[item.level]:
+                    self.refusals.add(paths.lines[key], f"{name} is listed in {lists[item.level]}")
+                elif self.names.is_column(name) and name not in self.variables["USEVARIABLES"]:
+                    self.refusals.add(paths.lines[key], f"{name} is not among USEVARIABLES")
+
+    def with_parts(self, paths: Paths) -> list[Item]:
+        """The items, and a variance of each column and slope at the level where the text names it nowhere."""
+        items = list(paths.items.values())
+        used = self.in_model(items)
+        for level, elsewhere in ((WITHIN, "BETWEEN"), (BETWEEN, "WITHIN")):
+            there = {name for item in items if item.level == level for name in (item.lhs, item.rhs)}
+            names = [n for n in self.variables["USEVARIABLES"] if n in used and n not in self.variables[elsewhere]]
+            names = [name for name in names if name not in self.variables["CLUSTER"]]
+            names += paths.slopes if level == BETWEEN else []
+            items += [Item(level, name, "~~", name) for name in names if name not in there]
+        return items
+
+    def constraints(self, labels: set[str]) -> list[str]:
+        """The lines of MODEL CONSTRAINT: definitions of new parameters, and what holds between parameters."""
+        new: list[str] = []
+        lines: dict[str, str] = {}
+        relations: list[str] = []
+        for statement in self.of("MODEL CONSTRAINT"):
+            match = re.fullmatch(r"NEW\s*\((.*)\)", statement.text, re.DOTALL | re.IGNORECASE)
+            if match is not None:
+                words = re.sub(r"[*@]\s*-?[\d.]+", " ", match[1])
+                listed = new_names(words)
+                if listed is None:
+                    self.refusals.add(statement, "NEW names parameters, with starting values behind *")
+                new += [self.names.of(name) for name in listed or []]
+                continue
+            sides = re.fullmatch(r"([^=<>]+)([=<>])([^=<>]+)", statement.text, re.DOTALL)
+            parts = None if sides is None else [self.arithmetic(side, labels | {*new}) for side in (sides[1], sides[3])]
+            if sides is None or parts is None or None in parts:
+                self.refusals.add(statement, "expected an equation or inequality of labels and numbers")
+                continue
+            left, right = parts
+            if sides[2] == "=" and left in new and left not in lines:
+                lines[left] = f"{left} := {right}"
+            else:
+                relations.append(f"{left} {'==' if sides[2] == '=' else sides[2]} {right}")
+        for name in new:
+            if name not in lines and not self.refusals.faults:
+                raise FormulaError(f"The new parameter {name!r} of MODEL CONSTRAINT has no equation {name} = ….")
+        return [*lines.values(), *relations]
+
+    def arithmetic(self, text: str, labels: set[str]) -> str | None:
+        """One side in our arithmetic; None where it names what is no label."""
+        words = re.findall(r"\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+|[A-Za-z]\w*|\*\*|\S", text)
+        result = []
+        for place, word in enumerate(words):
+            if word[0].isalpha():
+                is_call = words[place + 1 : place + 2] == ["("]
+                name = _FUNCTIONS.get(word.upper()) if is_call else self.names.of(word)
+                if name is None or (not is_call and name not in labels):
+                    return None
+                result.append(name)
+            elif word == "**":
+                result.append("^")
+            elif word in {"+", "-", "*", "/", "^", "(", ")"} or word[0].isdigit() or word[0] == ".":
+                result.append(word)
+            else:
+                return None
+        return _spaced(result)
+
+
+def _spaced(words: Sequence[str]) -> str:
+    """Signs of sums with blanks around them."""
+    text = ""
+    for place, word in enumerate(words):
+        before = words[place - 1] if place else "("
+        is_sum = word in {"+", "-"} and before not in {"(", "+", "-", "*", "/", "^"}
+        text += f" {word} " if is_sum else word
+    return text
+
+
+def _with_mplus_defaults(items: list[Item], slopes: SlopeCentering) -> list[Item]:
+    """The items, and what Mplus has where our defaults have something else."""
+    table = parameter_table(parse_sem("\n".join(_lines(items))), slopes)
+    random = {slope.name for slope in table.slopes}
+    result = list(items)
+    for row in table.rows:
+        if not row.by_default or row.op != "~~":
+            continue
+        if row.lhs == row.rhs and row.index is None:
+            # a single indicator has a residual variance there
+            result.append(Item(row.level, row.lhs, "~~", row.rhs))
+        elif row.lhs != row.rhs and {row.lhs, row.rhs} & random:
+            result.append(Item(row.level, row.lhs, "~~", row.rhs, fixed=0.0))
+    return result
+
+
+def _lines(items: Iterable[Item]) -> list[str]:
+    """The model's text: a line for each left side and operator."""
+    lines: list[str] = []
+    for level in (WITHIN, BETWEEN):
+        lines.append(f"level: {level}")
+        right: dict[tuple[str, Operator], list[str]] = {}
+        for item in items:
+            if item.level == level:
+                operator: Operator = "~" if item.op == "~1" else item.op
+                is_first = item.op == "=~" and (item.lhs, operator) not in right
+                key = (item.lhs, item.op)
+                right.setdefault(key, []).append(_term(item, free=is_first))
+        for (lhs, op), terms in right.items():
+            lines.append(f"  {lhs} {'~' if op == '~1' else op} {' + '.join(terms)}")
+    return lines
+
+
+def _term(item: Item, *, free: bool) -> str:
+    """One term with its modifiers; `free` where a star frees what would be fixed."""
+    if item.slope is not None:
+        return f'rv("{item.slope}")*{item.rhs}'
+    parts = [item.label] if item.label is not None else []
+    if item.fixed is not None:
+        parts.append(number_text(item.fixed))
+    elif item.freed and free:
+        parts.append("NA")
+    if item.start is not None:
+        parts.append(f"start({number_text(item.start)})")
+    return "*".join([*parts, item.rhs or "1"])

@@ -1,0 +1,299 @@
+"""Mplus input that is read: what is written here comes back as the same model, and what is not read is told by line."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import polars as pl
+import pytest
+
+import mlm_ops as mlm
+import mlm_ops.cli.main as cli
+from mlm_ops import DataError, FormulaError
+from mlm_ops.structural.parameters import parameter_table
+from mlm_ops.structural.syntax import parse_sem
+from tests.structural.cases import NAMES, case, data, fitted, slope_case
+from tests.structural.test_quadrature import some_rows
+
+
+def read_back(fit, rows):
+    """The fit of the Mplus input of a fit, to the columns by their names there."""
+    text = fit.equations("mplus")
+    columns = dict(re.findall(r"^!   (\w+) +(\S+)$", text, re.MULTILINE))
+    model = mlm.from_mplus(text)
+    rows = rows.select(pl.col(long).alias(short) for short, long in columns.items())
+    return model, mlm.sem(model.text, rows, **model.options)
+
+
+def assert_same(one, other):
+    """Log-likelihood, and each estimate with its error, whatever the order and the names."""
+    assert other.estimate.log_likelihood == pytest.approx(one.estimate.log_likelihood, abs=1e-6)
+    estimated = [
+        fit.parameters.filter(pl.col("std_error").is_not_null())
+        .select("level", "op", pl.col("estimate").round(3), "std_error")
+        .sort("level", "op", "estimate", "std_error")
+        for fit in (one, other)
+    ]
+    assert estimated[0]["op"].equals(estimated[1]["op"])
+    for column in ("estimate", "std_error"):
+        np.testing.assert_allclose(estimated[0][column], estimated[1][column], rtol=1e-3, atol=2e-3)
+    assert one.estimate.n_parameters == other.estimate.n_parameters
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_models_of_the_reference_come_back(name):
+    ours = fitted(name)
+    _, again = read_back(ours, data(case(name)["data"]))
+    assert_same(ours, again)
+
+
+WRITTEN = {
+    "slopes": ('level: 1\n y ~ rv("s")*v + x\nlevel: 2\n y + s ~ w\n y ~~ s', {"robust": True}),
+    "constraints": (
+        "level: 1\n y ~ a*x + b*v\nlevel: 2\n y ~ d*x + e*w\na == 2*b\nd > e\nproduct := a*exp(-d)^2 - 3.5/b",
+        {},
+    ),
+    "equal and fixed": (
+        'level: 1\n f =~ y1 + l*y2 + l*y3\n v ~ -.5*f + equal("f=~y2")*x\nlevel: 2\n y1 ~~ y2\n y1 ~ start(.2)*w + q*z',
+        {},
+    ),
+    "a factor of one indicator": ("level: 1\n f =~ y1\n f ~ x\n y2 ~ f\nlevel: 2\n h =~ y1 + y2\n h ~ w", {}),
+    "growth": ("growth: y ~ v", {}),
+    "contextual": ("contextual: y ~ x | v + between(w)", {}),
+    "factors of both levels": ("cfa: f =~ y1 + y2 + y3", {"missing": "ml"}),
+}
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_what_is_written_comes_back(name):
+    text, options = WRITTEN[name]
+    rows = some_rows(60)
+    ours = mlm.sem(text, rows, cluster="g", **options)
+    model, again = read_back(ours, rows)
+    assert_same(ours, again)
+    assert model.robust == options.get("robust", False)
+
+
+@pytest.mark.parametrize("name", ["rs111", "rsfac"])
+def test_slopes_of_the_reference_come_back(name):
+    ours = mlm.sem(slope_case(name)["model"], data(name), cluster="g", slopes="observed")
+    _, again = read_back(ours, data(name))
+    assert_same(ours, again)
+
+
+HEAD = """TITLE: of two levels; model: any
+DATA: FILE = rows.dat;
+VARIABLE: NAMES ARE g y y1-y3 x v w z;   ! all of them
+  USEV = {use};
+  CLUSTER IS g;
+  WITHIN = {within};  BETWEEN = {between};
+{more}ANALYSIS: TYPE = TWOLEVEL RANDOM;  ESTIMATOR = ML;
+MODEL:
+{model}
+"""
+
+
+def read(model, use="y x w", within="x", between="w", more=""):
+    return mlm.from_mplus(HEAD.format(model=model, use=use, within=within, between=between, more=more))
+
+
+def test_a_random_slope_and_its_intercept_are_uncorrelated_unless_with_says_otherwise():
+    """User's Guide, example 9.2: residuals of intercept and slope are uncorrelated as the default."""
+    apart = read("%WITHIN%\n s | y ON x;\n%BETWEEN%\n y s ON w;")
+    together = read("%WITHIN%\n S | Y on X;\n%Between%\n y s ON w;  y WITH s;")
+    text = 'level: 1\n  y ~ rv("{0}")*x\nlevel: 2\n  y ~ w\n  {0} ~ w\n'
+    assert apart.text == text.format("s") + "  s ~~ 0*y"
+    assert together.text == text.format("S") + "  y ~~ S"
+    assert (apart.cluster, apart.robust, apart.slopes, apart.missing) == ("g", False, "observed", "listwise")
+    fit = apart.fit(some_rows(60))
+    ours = mlm.sem('level: 1\n y ~ rv("s")*x\nlevel: 2\n y + s ~ w\n y ~~ 0*s', some_rows(60), cluster="g")
+    assert fit.estimate.log_likelihood == pytest.approx(ours.estimate.log_likelihood, abs=1e-9)
+
+
+def test_a_column_of_no_list_has_a_part_at_each_level():
+    model = read("%WITHIN%\n y ON x;\n%BETWEEN%\n y ON w;", within="v", use="y x v w")
+    assert model.text == "level: 1\n  y ~ x\nlevel: 2\n  y ~ w\n  x ~~ x"
+    assert model.remarks == ("DATA plays no part here.", "Not in the model, and left out: v.")
+
+
+def test_lists_labels_and_values():
+    model = read(
+        "%WITHIN%\n fw BY y1\n y2-y3 (l2-l3);\n fw ON x*.5\n v@-1 (b);\n y1-y2 PWITH y2-y3;\n%BETWEEN%\n"
+        " fb BY y1* y2\n y3 (1);\n fb@1;  [y1 y2] (i1-i2);  y1-y3@0;  fb ON w;",
+        use="y1-y3 x v w",
+        within="x v",
+    )
+    assert model.text.splitlines() == [
+        "level: 1",
+        "  fw =~ y1 + l2*y2 + l3*y3",
+        "  fw ~ start(0.5)*x + b*-1*v",
+        "  y1 ~~ y2",
+        "  y2 ~~ y3",
+        "level: 2",
+        "  fb =~ NA*y1 + y2 + equal1*y3",
+        "  fb ~~ 1*fb",
+        "  y1 ~ i1*1",
+        "  y2 ~ i2*1",
+        "  y1 ~~ 0*y1",
+        "  y2 ~~ 0*y2",
+        "  y3 ~~ 0*y3",
+        "  fb ~ w",
+    ]
+
+
+def test_new_parameters_and_constraints():
+    model = read(
+        "%WITHIN%\n y ON x (a);\n%BETWEEN%\n y ON w (b);\nMODEL CONSTRAINT:\n NEW(ratio*.5 gap);\n gap = a - b;\n"
+        " ratio = EXP(gap)**2/-b;\n a > 0;  0 = a*b - .25;"
+    )
+    assert model.text.splitlines()[-4:] == ["gap := a - b", "ratio := exp(gap)^2/-b", "a > 0", "0 == a*b - .25"]
+
+
+def test_define_and_missing_make_columns():
+    rows = some_rows(60).with_columns(y=pl.when(pl.col("x") < 3).then(pl.col("y")).otherwise(-9.0))
+    model = read(
+        "%WITHIN%\n y ON x xv;\n%BETWEEN%\n y ON w xm;",
+        use="y x xv w xm",
+        within="x xv",
+        between="w xm",
+        more="  MISSING = ALL (-9);\nDEFINE: xm = CLUSTER_MEAN(x);\n  CENTER x (GROUPMEAN);\n  xv = x*v**2 - 1;\n",
+    )
+    assert model.missing == "ml"
+    assert model.select("t") == (
+        'select *, "x" * "v" ** 2 - 1 as "xv" from (select * replace ("x" - avg("x") over (partition by "g") as "x") '
+        'from (select *, avg("x") over (partition by "g") as "xm" from (select * replace ('
+        'case when "g" in (-9) then null else "g" end as "g", case when "y" in (-9) then null else "y" end as "y", '
+        'case when "x" in (-9) then null else "x" end as "x", case when "v" in (-9) then null else "v" end as "v", '
+        'case when "w" in (-9) then null else "w" end as "w") from t)))'
+    )
+    mean = pl.col("x").mean().over("g")
+    made = rows.with_columns(
+        y=pl.when(pl.col("y") != -9).then(pl.col("y")),
+        xm=mean,
+        x=pl.col("x") - mean,
+        xv=(pl.col("x") - mean) * pl.col("v") ** 2 - 1,
+    )
+    ours = mlm.sem(model.text, made, **model.options)
+    assert model.fit(rows).estimate.log_likelihood == pytest.approx(ours.estimate.log_likelihood, abs=1e-8)
+
+
+def test_what_is_not_read_is_told_by_line_and_at_once():
+    text = """VARIABLE: NAMES = y x g c;
+  CLUSTER = g;
+  CATEGORICAL = y;
+  KNOWNCLASS = c (g = 1 2);
+ANALYSIS: TYPE = TWOLEVEL MIXTURE;
+  ESTIMATOR = BAYES;
+MODEL:
+  %WITHIN%
+  y ON x
+    z;
+  f BY y;
+  xz | f XWITH x;
+  [y$1];
+  %BETWEEN%
+  s | y ON x;
+MODEL INDIRECT: y IND x;
+"""
+    with pytest.raises(FormulaError) as unread:
+        mlm.from_mplus(text)
+    assert str(unread.value) == (
+        "Line 3 (CATEGORICAL = y) is not read: categorical outcomes are not offered. "
+        "Line 4 (KNOWNCLASS = c (g = 1 2)) is not read: mixtures are not offered. "
+        "Line 5 (TYPE = TWOLEVEL MIXTURE) is not read: TYPE is TWOLEVEL or TWOLEVEL RANDOM here. "
+        "Line 6 (ESTIMATOR = BAYES) is not read: estimators are ML and MLR here. "
+        "Line 12 (xz | f XWITH x) is not read: products of latent variables are not offered. "
+        "Line 13 ([y$1]) is not read: thresholds are for categorical outcomes, which are not offered. "
+        "Line 15 (s | y ON x) is not read: a random slope stands below %WITHIN%. "
+        "Line 16 (y IND x) is not read: label the paths and define their product in MODEL CONSTRAINT."
+    )
+
+
+#: One fault each: the statement, and what is said of it.
+FAULTS = {
+    "y ON w": "w is listed in BETWEEN",
+    "y ON x (a b)": "2 labels stand for 1 parameters",
+    "y ON x@": "a number is missing",
+    "y x": None,
+    "y ON x 5": "'5' is out of place",
+    "i q | y@0 x@1": "of the names before | only slopes of regressions are offered, as in s | y ON x",
+    "s1 s2 | y ON x": "each slope is of one regression, and 2 names stand for 1",
+    "y-f ON x": "y-f is no list of variables",
+    "y AT x": "individually varying times of observation are not offered; make time a column of level 1",
+}
+
+
+@pytest.mark.parametrize("statement", FAULTS)
+def test_faults_of_statements(statement):
+    why = FAULTS[statement]
+    text = f"%WITHIN%\n {statement};\n%BETWEEN%\n y ON w;"
+    if why is None:
+        assert "y ~~ y" in read(text).text
+        return
+    with pytest.raises(FormulaError) as fault:
+        read(text)
+    assert str(fault.value) == f"Line 10 ({statement}) is not read: {why}."
+
+
+#: Structures of the User's Guide, chapter 9, in words of ours, and what is said where they are not read.
+GUIDE = {
+    "9.1": ("%WITHIN% y ON x; %BETWEEN% y ON w;", None),
+    "9.2": ("%WITHIN% s | y ON x; %BETWEEN% y s ON w; y WITH s;", None),
+    "9.4": ("%WITHIN% y1 ON x; y2 ON y1 x; %BETWEEN% y1 y2 ON w;", None),
+    "9.5": ("%WITHIN% s1 | y1 ON x; s2 | y2 ON y1; %BETWEEN% y1 y2 s1 s2 ON w; s1 WITH s2;", None),
+    "9.6": ("%WITHIN% fw BY y1-y3; fw ON x; %BETWEEN% fb BY y1-y3; y1-y3@0; fb ON w;", None),
+    "9.9": ("%WITHIN% fw BY y1-y3; s | fw ON x; %BETWEEN% fb BY y1-y3; fb s ON w; fb WITH s;", None),
+    "9.10": (
+        "%WITHIN% fw BY y1-y3; s | y ON fw; %BETWEEN% y s ON w;",
+        "A random slope is of an observed variable. Got y ~ rv(\"s\")*fw, and 'fw' is a latent variable of level 1, "
+        "whose product with a slope has no likelihood in closed form; give it a fixed slope.",
+    ),
+}
+
+
+@pytest.mark.parametrize("example", GUIDE)
+def test_structures_of_the_users_guide(example):
+    text, refusal = GUIDE[example]
+    use = "y1-y3 x w" if "y1-y3" in text and refusal is None else "y1 y2 x w" if "y1" in text else "y x w"
+    use = use if refusal is None else "y y1-y3 w"
+    arguments = {"use": use, "within": "x" if " x" in f" {use}" else "v"}
+    if refusal is None:
+        model = read(text, **arguments)
+        assert parameter_table(parse_sem(model.text), model.slopes).n_free > 5
+        return
+    with pytest.raises(FormulaError) as fault:
+        read(text, **arguments)
+    assert str(fault.value) == refusal
+
+
+def test_files_are_read(tmp_path):
+    path = tmp_path / "model.inp"
+    text = HEAD.format(model="%WITHIN%\n y ON x;\n%BETWEEN%\n y ON w;", use="y x w", within="x", between="w", more="")
+    path.write_text(text)
+    assert mlm.from_mplus(path).text == mlm.from_mplus(str(path)).text == "level: 1\n  y ~ x\nlevel: 2\n  y ~ w"
+    with pytest.raises(DataError) as missing:
+        mlm.from_mplus("no_such.inp")
+    assert str(missing.value).startswith("The Mplus input 'no_such.inp' cannot be read: ")
+    with pytest.raises(FormulaError) as other:
+        mlm.from_mplus("level: 1\n y ~ x")
+    assert str(other.value) == (
+        "This is no Mplus input. Expected commands such as VARIABLE: and MODEL:, each at the beginning of a line."
+    )
+
+
+def test_the_command_line_fits_an_mplus_input(tmp_path, capsys):
+    path, rows = tmp_path / "model.inp", tmp_path / "rows.csv"
+    some_rows(60).write_csv(rows)
+    model = "%WITHIN%\n y ON x;\n%BETWEEN%\n y ON w;\nOUTPUT: SAMPSTAT;"
+    path.write_text(HEAD.format(model=model, use="y x w", within="x", between="w", more=""))
+    assert cli.main(["fit", str(path), str(rows)]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("Note: DATA plays no part here.\nNote: OUTPUT plays no part here.\n")
+    assert str(mlm.from_mplus(path).fit(rows)).splitlines()[5] in printed
+    assert cli.main(["fit", str(path), str(rows), "--estimator", "ml"]) == 2
+    assert f"An Mplus input sets its options itself. Got --estimator beside {path}; drop them." in (
+        " ".join(capsys.readouterr().err.split())
+    )
+    assert cli.main(["fit", str(path)]) == 2
+    assert "An Mplus input is fitted to one data file: " in capsys.readouterr().err
