@@ -18,7 +18,7 @@ from mlm_ops.structural.cluster_sums import ClusterSums, Statistics, sums_of_com
 from mlm_ops.structural.constraints import Equations, equations_of
 from mlm_ops.structural.criterion import Evaluated, SemCriterion
 from mlm_ops.structural.grouped_likelihood import GroupedEvaluation, GroupedLikelihood
-from mlm_ops.structural.grouped_search import Steps, search_groups
+from mlm_ops.structural.grouped_search import SearchSteps, search_groups
 from mlm_ops.structural.grouped_statistics import AnyStatistics, GroupedStatistics, around_zero
 from mlm_ops.structural.identification import curvature
 from mlm_ops.structural.likelihood import Likelihood
@@ -427,4 +427,4 @@ def _coefficients(structure: Structure, flags: Flags) -> Flags:
     return result
 
 
-_STEPS = Steps(_search, _likelihood, _start, _minimise_within, _check_slope_varies, _MOST_ADAPTATIONS, _ADAPTED)
+_STEPS = SearchSteps(_search, _likelihood, _start, _minimise_within, _check_slope_varies, _MOST_ADAPTATIONS, _ADAPTED)

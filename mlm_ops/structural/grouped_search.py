@@ -27,7 +27,7 @@ Starts = Callable[[int | None], Array]
 
 
 @dataclass(frozen=True)
-class Steps:
+class SearchSteps:
     """What is done of one group.
 
     Attributes
@@ -54,7 +54,7 @@ class Steps:
 
 
 def search_groups(
-    table: ParameterTable, structure: GroupedStructure, statistics: GroupedStatistics, steps: Steps
+    table: ParameterTable, structure: GroupedStructure, statistics: GroupedStatistics, steps: SearchSteps
 ) -> Found:
     """Minimise the deviance of all groups."""
     tables = [own for own, _ in table.by_group]
@@ -86,7 +86,7 @@ def _mean(structure: GroupedStructure, thetas: Sequence[Array]) -> Array:
     return np.asarray(total / count)
 
 
-def _with_nodes(table: ParameterTable, likelihood: GroupedLikelihood, theta: Array, steps: Steps) -> Found:
+def _with_nodes(table: ParameterTable, likelihood: GroupedLikelihood, theta: Array, steps: SearchSteps) -> Found:
     """The minimum with nodes of a quadrature in each group, until their places are those that it was found with."""
 
     def adapted(at: Array) -> GroupedLikelihood:

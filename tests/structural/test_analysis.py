@@ -77,7 +77,45 @@ def test_scores_and_steps_of_invariance_are_tables(connection):
     assert hidden["sem_invariance"].equals(tables["sem_invariance"])
 
 
+GROUPED = """
+analysis: simulated
+data: (select *, g % 2 as half from rows)
+levels: g
+models:
+  null: y ~ 1 + (1 | g)
+sem:
+  factor:
+    model: "cfa: f =~ x + m + y"
+    group: half
+    group_equal: loadings
+    group_partial: [f=~y]
+"""
+
+
+def test_groups_stand_in_the_tables_and_small_ones_hide_the_model(connection):
+    found = fit_analysis(parse_analysis(GROUPED), connection).tables
+    alone = sem(
+        "cfa: f =~ x + m + y",
+        "select *, g % 2 as half from rows",
+        "g",
+        connection=connection,
+        group="half",
+        group_equal="loadings",
+        group_partial="f=~y",
+    )
+    assert found["sem_parameters"].drop("model").equals(alone.parameters)
+    assert found["sem_parameters"]["population"].unique(maintain_order=True).to_list() == ["0", "1"]
+    row = found["sem_fit"].row(0, named=True)
+    assert (row["grouped_by"], row["group_equal"], row["n_populations"]) == ("half", "loadings, but f=~y", 2)
+    least = alone.populations["n_obs"].min()
+    for rows, is_hidden in ((least, False), (least + 1, True)):
+        tables = fit_analysis(parse_analysis(f"{GROUPED}min_publish_n: {rows}\n"), connection).tables
+        assert all(tables[name].is_empty() is is_hidden for name in ("sem_parameters", "sem_fit", "sem_variables"))
+
+
 BAD = [
+    (GROUPED.replace("group: half", "robust: true"), "Model 'factor' of sem: group_equal is of groups of rows."),
+    (GROUPED.replace("equal: loadings", "equal: loading"), "group_equal is not understood. Got 'loading'"),
     (FILE.replace("levels: g", "levels: [g, h]"), "Model 'indirect' of sem has no clusters. Got 2 levels"),
     (FILE.replace("y ~ x\n      level", "y ~ ~ x\n      level"), "Model 'robust' of sem: The model does not parse"),
     (FILE.replace("mediation 1-1-1", "mediation 9"), "A mediation model is 'mediation 1-1-1: x -> m -> y'"),

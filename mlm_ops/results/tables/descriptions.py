@@ -77,7 +77,8 @@ COLUMNS: dict[str, str] = {
     "missing": "listwise: rows that miss a value are left out; ml: full-information maximum likelihood",
     "population": "The group of rows by group= that the row is of; null without groups, and for what is defined",
     "grouped_by": "The column of group=, whose values are groups of rows; null without groups",
-    "group_equal": "Kinds of parameters that are equal in all groups of rows; null where group_equal names none",
+    "group_equal": "Kinds of parameters that are equal in all groups of rows, and which of them are not; null where "
+    "group_equal names none",
     "n_populations": "Groups of rows by group=; null without groups",
     "chi_square": "Likelihood ratio against the unrestricted model",
     "cfi": "Comparative fit index",
