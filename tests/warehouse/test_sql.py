@@ -55,8 +55,7 @@ REASONS = {
     },
     "mlm_ops/inference/prediction/sql.py": {
         "key": "a quoted name",
-        "rows": "literals",
-        "names": "quoted names",
+        "', '.join(lists)": "literals and quoted names",
         "' and '.join(present)": "conditions on quoted names",
         "' or '.join(undetermined)": "comparisons of rendered expressions and literals",
         "total": "a sum of rendered expressions",
