@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from mlm_ops.structural.model import BETWEEN, WITHIN, Item, Operator
+from mlm_ops.errors import FormulaError
+from mlm_ops.structural.model import BETWEEN, MOST_VARIABLES, TOO_MANY_VARIABLES, WITHIN, Item, Operator
 from mlm_ops.structural.mplus_commands import Names, Refusals, Statement, numbered_names
 
 _TOKEN = re.compile(r"\s*(?:(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)|(?P<name>[A-Za-z_]\w*)|(?P<sign>\S))")
@@ -102,6 +103,8 @@ class Paths:
     def _read_relation(self, statement: Statement, level: int, left: list[str], word: str, words: _Words) -> None:
         labelled = words.labelled(words.entries())
         words.end()
+        if len(left) * sum(len(entry.names) for entries, _ in labelled for entry in entries) > MOST_VARIABLES**2:
+            raise FormulaError(TOO_MANY_VARIABLES)
         if word in {"PON", "PWITH"}:
             flat = [(e, n) for entries, _ in labelled for e in entries for n in e.names]
             if len(flat) != len(left) or any(labels for _, labels in labelled):

@@ -22,6 +22,7 @@ from mlm_ops.structural.fit import SemFit
 from mlm_ops.structural.fitting import collect_sem, fit_sem
 from mlm_ops.structural.model import BETWEEN, WITHIN, Item, Operator
 from mlm_ops.structural.mplus_commands import Names, Refusals, Statement, new_names, option_named, statements_of
+from mlm_ops.structural.mplus_constraints import constraint_lines
 from mlm_ops.structural.mplus_define import Step, centering_step, define_step, missing_codes, select_of
 from mlm_ops.structural.mplus_paths import Paths
 from mlm_ops.structural.parameters import parameter_table
@@ -59,7 +60,6 @@ _WHY_NOT = {
     "MODEL PRIORS": "Bayesian estimation is not offered",
     "MONTECARLO": "simulations are not offered",
 }
-_FUNCTIONS = {"EXP": "exp", "LOG": "log", "SQRT": "sqrt", "ABS": "abs"}
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,11 @@ class MplusModel:
     def options(self) -> dict[str, Any]:
         """The options of `mlm_ops.sem` beside the text and the data."""
         return {name: getattr(self, name) for name in ("cluster", "robust", "slopes", "missing")}
+
+    @property
+    def has_new_columns(self) -> bool:
+        """Whether DEFINE or MISSING make columns of those of the data."""
+        return bool(self._steps)
 
     def select(self, relation: str) -> str:
         """The rows of a table with the columns that DEFINE and MISSING make, as SQL; the table itself without any."""
@@ -196,7 +201,8 @@ class _Reader:
             self.refusals.faults.append((0, "The input has no MODEL."))
         self.check_levels(paths)
         self.refusals.check()
-        definitions = self.constraints(set(filter(None, (item.label for item in paths.items.values()))))
+        labels = {item.label for item in paths.items.values() if item.label is not None}
+        definitions = constraint_lines(self.of("MODEL CONSTRAINT"), labels, self.names, self.refusals)
         self.refusals.check()
         items = self.with_parts(paths)
         slopes: SlopeCentering = "observed" if paths.slopes else "latent"
@@ -335,64 +341,6 @@ class _Reader:
             items += [Item(level, name, "~~", name) for name in names if name not in there]
         return items
 
-    def constraints(self, labels: set[str]) -> list[str]:
-        """The lines of MODEL CONSTRAINT: definitions of new parameters, and what holds between parameters."""
-        new: list[str] = []
-        lines: dict[str, str] = {}
-        relations: list[str] = []
-        for statement in self.of("MODEL CONSTRAINT"):
-            match = re.fullmatch(r"NEW\s*\((.*)\)", statement.text, re.DOTALL | re.IGNORECASE)
-            if match is not None:
-                words = re.sub(r"[*@]\s*-?[\d.]+", " ", match[1])
-                listed = new_names(words)
-                if listed is None:
-                    self.refusals.add(statement, "NEW names parameters, with starting values behind *")
-                new += [self.names.of(name) for name in listed or []]
-                continue
-            sides = re.fullmatch(r"([^=<>]+)([=<>])([^=<>]+)", statement.text, re.DOTALL)
-            parts = None if sides is None else [self.arithmetic(side, labels | {*new}) for side in (sides[1], sides[3])]
-            if sides is None or parts is None or None in parts:
-                self.refusals.add(statement, "expected an equation or inequality of labels and numbers")
-                continue
-            left, right = parts
-            if sides[2] == "=" and left in new and left not in lines:
-                lines[left] = f"{left} := {right}"
-            else:
-                relations.append(f"{left} {'==' if sides[2] == '=' else sides[2]} {right}")
-        for name in new:
-            if name not in lines and not self.refusals.faults:
-                raise FormulaError(f"The new parameter {name!r} of MODEL CONSTRAINT has no equation {name} = ….")
-        return [*lines.values(), *relations]
-
-    def arithmetic(self, text: str, labels: set[str]) -> str | None:
-        """One side in our arithmetic; None where it names what is no label."""
-        words = re.findall(r"\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+|[A-Za-z]\w*|\*\*|\S", text)
-        result = []
-        for place, word in enumerate(words):
-            if word[0].isalpha():
-                is_call = words[place + 1 : place + 2] == ["("]
-                name = _FUNCTIONS.get(word.upper()) if is_call else self.names.of(word)
-                if name is None or (not is_call and name not in labels):
-                    return None
-                result.append(name)
-            elif word == "**":
-                result.append("^")
-            elif word in {"+", "-", "*", "/", "^", "(", ")"} or word[0].isdigit() or word[0] == ".":
-                result.append(word)
-            else:
-                return None
-        return _spaced(result)
-
-
-def _spaced(words: Sequence[str]) -> str:
-    """Signs of sums with blanks around them."""
-    text = ""
-    for place, word in enumerate(words):
-        before = words[place - 1] if place else "("
-        is_sum = word in {"+", "-"} and before not in {"(", "+", "-", "*", "/", "^"}
-        text += f" {word} " if is_sum else word
-    return text
-
 
 def _with_mplus_defaults(items: list[Item], slopes: SlopeCentering) -> list[Item]:
     """The items, and what Mplus has where our defaults have something else."""
@@ -431,7 +379,8 @@ def _term(item: Item, *, free: bool) -> str:
     """One term with its modifiers; `free` where a star frees what would be fixed."""
     if item.slope is not None:
         return f'rv("{item.slope}")*{item.rhs}'
-    parts = [item.label] if item.label is not None else []
+    # NA frees a parameter, unless it is called a label
+    parts = [] if item.label is None else ['label("NA")' if item.label == "NA" else item.label]
     if item.fixed is not None:
         parts.append(number_text(item.fixed))
     elif item.freed and free:
