@@ -11,8 +11,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import duckdb
 
 from mlm_ops.errors import DataError, FormulaError
 from mlm_ops.language.model import number_text
@@ -28,10 +31,8 @@ from mlm_ops.structural.mplus_paths import Paths
 from mlm_ops.structural.parameters import parameter_table
 from mlm_ops.structural.syntax import parse_sem
 from mlm_ops.warehouse.boundary import checked
+from mlm_ops.warehouse.faults import why_it_failed
 from mlm_ops.warehouse.source import Source, open_source
-
-if TYPE_CHECKING:
-    import duckdb
 
 #: Commands that say nothing on the model.
 _LEFT_OUT = ("DATA", "OUTPUT", "SAVEDATA", "PLOT")
@@ -41,6 +42,8 @@ _OF_SEARCH = (
     *("ALGORITHM", "INTEGRATION", "ADAPTIVE", "PROCESSORS", "STARTS", "STITERATIONS", "INFORMATION"),
     *("ITERATIONS", "MITERATIONS", "H1ITERATIONS", "SDITERATIONS", "CONVERGENCE", "MCONVERGENCE", "H1CONVERGENCE"),
 )
+#: More than any input has: another file was named.
+_MOST_CHARACTERS = 1_000_000
 _WHY_NOT = {
     "CATEGORICAL": "categorical outcomes are not offered",
     "COUNT": "count outcomes are not offered",
@@ -120,11 +123,16 @@ class MplusModel:
     def _prepared(self, source: Source) -> Source:
         if not self._steps:
             return source
+        new = {name for step in self._steps if step.is_new for name in step.columns}
+        source.require(name for step in self._steps for name in step.needs if name not in new)
         relation = f'({self.select(source.relation)}) as "mlm_rows"'
         try:
             rows = source.query(f"describe select * from {relation}").fetchall()
-        except Exception as error:
-            raise DataError(f"The columns that DEFINE and MISSING make cannot be read: {error}") from error
+        except duckdb.Error as error:
+            raise DataError(
+                f"The columns that DEFINE and MISSING make of {source.description} cannot be read: "
+                f"{why_it_failed(error)}"
+            ) from error
         return replace(source, relation=relation, types={row[0]: row[1] for row in rows})
 
     def __str__(self) -> str:
@@ -162,12 +170,21 @@ def from_mplus(text: str | Path) -> MplusModel:
     ('school', True)
     """
     content = str(text)
-    if isinstance(text, Path) or ("\n" not in content and ";" not in content):
-        try:
-            content = Path(text).read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"The Mplus input {str(text)!r} cannot be read: {error}") from error
+    if isinstance(text, PathLike) or ("\n" not in content and ";" not in content):
+        content = _content_of(Path(text))
     return _Reader(statements_of(content)).model()
+
+
+def _content_of(path: Path) -> str:
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            content = file.read(_MOST_CHARACTERS + 1)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = "it is no UTF-8 text" if isinstance(error, UnicodeDecodeError) else (error.strerror or "unreadable")
+        raise DataError(f"Cannot read the Mplus input {str(path)!r}: {reason}.") from error
+    if len(content) > _MOST_CHARACTERS:
+        raise DataError(f"The Mplus input {str(path)!r} has more than {_MOST_CHARACTERS:,} characters; is it another?")
+    return content
 
 
 class _Reader:

@@ -176,6 +176,9 @@ def test_define_and_missing_make_columns():
     )
     ours = mlm.sem(model.text, made, **model.options)
     assert model.fit(rows).estimate.log_likelihood == pytest.approx(ours.estimate.log_likelihood, abs=1e-8)
+    with pytest.raises(DataError) as lacking:
+        model.fit(rows.drop("v"))
+    assert str(lacking.value).startswith("Column 'v' is not in the data. Its columns are g, w, z, x, y, ")
 
 
 def test_what_is_not_read_is_told_by_line_and_at_once():
@@ -302,7 +305,7 @@ def test_files_are_read(tmp_path):
     assert mlm.from_mplus(path).text == mlm.from_mplus(str(path)).text == "level: 1\n  y ~ x\nlevel: 2\n  y ~ w"
     with pytest.raises(DataError) as missing:
         mlm.from_mplus("no_such.inp")
-    assert str(missing.value).startswith("The Mplus input 'no_such.inp' cannot be read: ")
+    assert str(missing.value) == "Cannot read the Mplus input 'no_such.inp': No such file or directory."
     with pytest.raises(FormulaError) as other:
         mlm.from_mplus("level: 1\n y ~ x")
     assert str(other.value) == (
