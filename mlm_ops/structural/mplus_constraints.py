@@ -56,7 +56,7 @@ def _in_order(definitions: Mapping[str, list[str]]) -> list[str]:
     """Definitions after those that they name; of a circle in the order that they have."""
     left, lines = dict(definitions), list[str]()
     while left:
-        ready = [name for name, words in left.items() if not {*words} & (left.keys() - {name})]
+        ready = [name for name, words in left.items() if not any(word in left and word != name for word in words)]
         for name in ready or list(left):
             lines.append(f"{name} := {_spaced(left.pop(name))}")
     return lines

@@ -96,7 +96,7 @@ class Paths:
             for entries, labels in labelled:
                 self._add_pairs(statement, level, "~~", [(n, e, n) for e in entries for n in e.names], labels)
             return
-        if any(entry.fixed is not None or entry.start is not None for entry in left):
+        if any(entry.fixed is not None or entry.freed for entry in left):
             raise _UnreadError("values stand behind the variables on the right")
         self._read_relation(statement, level, [name for entry in left for name in entry.names], operator, words)
 
@@ -179,8 +179,9 @@ class _Words:
     def __init__(self, statement: Statement, names: Names) -> None:
         self.statement, self.names, self.index = statement, names, 0
         self.tokens: list[tuple[str, str, int]] = []
+        line = statement.line
         for match in _TOKEN.finditer(statement.text):
-            line = statement.line + statement.text.count("\n", 0, match.end())
+            line += match[0].count("\n")
             self.tokens.append((match.lastgroup or "", match[match.lastgroup or 0], line))
 
     @property
@@ -223,6 +224,7 @@ class _Words:
         return list(self._entries())
 
     def _entries(self) -> Iterator[_Entry]:
+        count = 0
         while self.kind == "name" and self.tokens[self.index][1].upper() not in _OPERATORS:
             line = self.tokens[self.index][2]
             first = self.advance()
@@ -235,6 +237,9 @@ class _Words:
                 if names is None:
                     raise _UnreadError(f"{first}-{last} is no list of variables")
             assert names is not None
+            count += len(names)
+            if count > MOST_VARIABLES**2:
+                raise FormulaError(TOO_MANY_VARIABLES)
             entry = _Entry(tuple(names), line)
             if self.take("@"):
                 entry = replace(entry, fixed=self.number())
