@@ -26,15 +26,15 @@ from mlm_ops.structural.matrices import GroupedStructure, SemStructure, Structur
 from mlm_ops.structural.model import Constraint
 from mlm_ops.structural.optimize import BESIDE_BOUND, SemOptimum, minimise
 from mlm_ops.structural.parameters import ParameterTable
-from mlm_ops.structural.quadrature import CHECK, QuadratureLikelihood, unadapted
+from mlm_ops.structural.quadrature import CHECK, STAGES, QuadratureLikelihood, unadapted
 from mlm_ops.structural.recentre import recentre_function
 from mlm_ops.structural.starts import starting_values
 
 #: A parameter with a smaller part than this in every flat direction is determined.
 _DETERMINED = 1e-4
 _STEP = 1e-30
-#: Searches with nodes placed anew, and the change of the deviance by them that ends these.
-_MOST_ADAPTATIONS, _ADAPTED = 12, 1e-7
+#: Searches with nodes placed anew.
+_MOST_ADAPTATIONS = 12
 #: Clusters of the search before that over all of them.
 _SAMPLE = 1000
 
@@ -227,16 +227,32 @@ def _search(
     if many:
         with suppress(IdentificationError, np.linalg.LinAlgError):
             theta = _search(table, structure, sums.sample(_SAMPLE))[0].theta
-    quadrature = unadapted(structure, sums, theta)
+    *coarse, last = STAGES[len(structure.latent_slopes)]
+    for stage in coarse:
+        # what few nodes do not find more of them may
+        with suppress(IdentificationError, np.linalg.LinAlgError):
+            theta = _search_with_nodes(table, unadapted(structure, sums, theta), statistics, theta, stage)[0].theta
+    return _search_with_nodes(table, unadapted(structure, sums, theta), statistics, theta, last)
+
+
+def _search_with_nodes(
+    table: ParameterTable,
+    quadrature: QuadratureLikelihood,
+    statistics: Statistics,
+    theta: Array,
+    stage: tuple[int, float],
+) -> tuple[SemOptimum, QuadratureLikelihood, tuple[Constraint, ...]]:
+    """Minimise with so many nodes, placed anew at each minimum until that changes the deviance by less than told."""
+    nodes, change = stage
     _check_slope_varies(table, quadrature, theta)
-    quadrature = quadrature.adapted(theta)
+    quadrature = quadrature.adapted(theta, nodes)
     for _ in range(_MOST_ADAPTATIONS):
         near = partial(_from, theta, table, statistics)
         optimum, active = _minimise_within(table, quadrature, near)
         theta, used = optimum.theta, quadrature
         _check_slope_varies(table, used, theta)
         quadrature = used.adapted(theta)
-        if abs(quadrature.deviance(theta) - optimum.evaluation.deviance) < _ADAPTED:
+        if abs(quadrature.deviance(theta) - optimum.evaluation.deviance) < change:
             break
     return optimum, used, active
 
@@ -427,4 +443,6 @@ def _coefficients(structure: Structure, flags: Flags) -> Flags:
     return result
 
 
-_STEPS = SearchSteps(_search, _likelihood, _start, _minimise_within, _check_slope_varies, _MOST_ADAPTATIONS, _ADAPTED)
+_STEPS = SearchSteps(
+    _search, _likelihood, _start, _minimise_within, _check_slope_varies, _MOST_ADAPTATIONS, STAGES[1][-1][1]
+)

@@ -26,6 +26,8 @@ from mlm_ops.structural.matrices import SemStructure
 
 #: Nodes of each slope in the search, and in the check of its error, by the number of slopes.
 NODES, CHECK = {1: 9, 2: 7}, {1: 21, 2: 15}
+#: The same by stages of the search, each with the change of the deviance by nodes that are placed anew which ends it.
+STAGES = {1: ((9, 1e-7),), 2: ((3, 1e-2), (7, 1e-7))}
 #: Rounds of placing the nodes at the same parameters, and the change, in standard deviations, that ends them.
 _ROUNDS, _STILL = 30, 1e-7
 #: Numbers that the clusters of one block have at all their nodes: more would not fit beside others into memory.

@@ -137,3 +137,21 @@ def test_an_error_about_a_column_names_the_model(connection):
     with pytest.raises(DataError) as caught:
         fit_analysis(parse_analysis(text), connection)
     assert "analysis simulated, model indirect of sem: 'x' stands at level 2 only, and varies" in str(caught.value)
+
+
+def test_an_mplus_input_is_its_model_and_options():
+    mplus = """
+    mplus: |
+      VARIABLE: NAMES = g x m y;  CLUSTER = g;  WITHIN = x;
+      ANALYSIS: TYPE = TWOLEVEL RANDOM;
+      MODEL:
+        %WITHIN%
+        a | m ON x;
+        y ON m x;
+        %BETWEEN%
+        m WITH a;
+    slopes: latent
+"""
+    spec = parse_analysis(FILE + "  of_mplus:" + mplus).sem["of_mplus"]
+    assert spec.model == 'level: 1\n  m ~ rv("a")*x\n  y ~ m + x\nlevel: 2\n  m ~~ a\n  y ~~ y'
+    assert (spec.cluster, spec.robust, spec.slopes, spec.missing) == ("g", True, "latent", "listwise")
