@@ -23,14 +23,16 @@ from mlm_ops.structural.matrices import SemStructure, build_structure
 from mlm_ops.structural.model import Constraint
 from mlm_ops.structural.optimize import BESIDE_BOUND, SemOptimum, minimise
 from mlm_ops.structural.parameters import ParameterTable
-from mlm_ops.structural.quadrature import CHECK, STAGES, QuadratureLikelihood, unadapted
+from mlm_ops.structural.quadrature import CHECK, QuadratureLikelihood, unadapted
 from mlm_ops.structural.starts import starting_values
 
+#: The change of the deviance that ends a search with few nodes.
+_ROUGHLY = 1e-2
 #: A parameter with a smaller part than this in every flat direction is determined.
 _DETERMINED = 1e-4
 _STEP = 1e-30
-#: Searches with nodes placed anew.
-_MOST_ADAPTATIONS = 12
+#: Searches with nodes placed anew, and the change of the deviance by them that ends these.
+_MOST_ADAPTATIONS, _ADAPTED = 12, 1e-7
 #: Clusters of the search before that over all of them.
 _SAMPLE = 1000
 
@@ -164,12 +166,13 @@ def _search(
     if many:
         with suppress(IdentificationError, np.linalg.LinAlgError):
             theta = _search(table, structure, sums.sample(_SAMPLE))[0].theta
-    *coarse, last = STAGES[len(structure.latent_slopes)]
-    for stage in coarse:
+    for nodes in unadapted(structure, sums, theta).coarse_counts:
         # what few nodes do not find more of them may
         with suppress(IdentificationError, np.linalg.LinAlgError):
-            theta = _search_with_nodes(table, unadapted(structure, sums, theta), statistics, theta, stage)[0].theta
-    return _search_with_nodes(table, unadapted(structure, sums, theta), statistics, theta, last)
+            coarse = unadapted(structure, sums, theta)
+            theta = _search_with_nodes(table, coarse, statistics, theta, nodes, _ROUGHLY)[0].theta
+    quadrature = unadapted(structure, sums, theta)
+    return _search_with_nodes(table, quadrature, statistics, theta, quadrature.count, _ADAPTED)
 
 
 def _search_with_nodes(
@@ -177,10 +180,10 @@ def _search_with_nodes(
     quadrature: QuadratureLikelihood,
     statistics: Statistics,
     theta: Array,
-    stage: tuple[int, float],
+    nodes: int,
+    change: float,
 ) -> tuple[SemOptimum, QuadratureLikelihood, tuple[Constraint, ...]]:
     """Minimise with so many nodes, placed anew at each minimum until that changes the deviance by less than told."""
-    nodes, change = stage
     _check_slope_varies(table, quadrature, theta)
     quadrature = quadrature.adapted(theta, nodes)
     for _ in range(_MOST_ADAPTATIONS):
