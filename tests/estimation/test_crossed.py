@@ -164,6 +164,8 @@ def test_too_many_effects_for_the_memory_are_refused(data: pl.DataFrame, monkeyp
         "3.0 GB are free. Use fewer random terms, grouping factors with fewer units, or a machine with more memory."
     )
     monkeypatch.setattr(memory, "available_memory", lambda: 1000)
+    memory.check_memory(2_000)  # 64 MB: not checked
+    monkeypatch.setattr(memory, "_LITTLE", 0)
     with pytest.raises(IdentificationError, match="leave 23 random effects"):
         mlm.fit(FORMULAS[0], data)
     monkeypatch.setattr(memory, "available_memory", lambda: None)
