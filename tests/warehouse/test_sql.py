@@ -46,7 +46,6 @@ REASONS = {
     "mlm_ops/analyses/store/long_rows.py": {
         "_rows(table, run_id, analysis)": "a qualified name with comparisons of literals",
         "rows": "a qualified name with comparisons of literals",
-        "order": "a constant",
     },
     "mlm_ops/analyses/store/history.py": {
         "pairs": "pairs of literals",
