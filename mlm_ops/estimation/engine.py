@@ -102,7 +102,7 @@ class NestedEngine:
         """See `Engine`."""
         return expected_information(trace)
 
-    def has_curvature(self, trace: list[Elimination]) -> bool:
+    def has_curvature(self, trace: Sequence[Step]) -> bool:
         """See `Engine`: for one factor."""
         return len(trace) == 1
 
