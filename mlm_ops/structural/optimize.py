@@ -27,7 +27,7 @@ from mlm_ops.structural.bounds import (
 )
 from mlm_ops.structural.constraints import Equations
 from mlm_ops.structural.criterion import Evaluated, SemCriterion
-from mlm_ops.structural.identification import curvature
+from mlm_ops.structural.identification import Curvature, curvature
 
 #: A fit with a larger decrement ``g' H^-1 g`` than this is not converged.
 CONVERGED_DECREMENT = 1e-6
@@ -98,7 +98,7 @@ class SemOptimum:
 class _Point:
     value: float
     gradient: Array
-    metric: Array
+    metric: Curvature
     exact: bool
     tangent: Array | None
     scale: Array
@@ -145,15 +145,16 @@ class _Objective:
         directions, scale, of_equations = self.along(theta, gradient, hessian)
         bend = self.mu * bend + of_equations
         metric = directions.T @ (hessian + bend) @ directions
-        exact = curvature(metric).definite
+        eigen = curvature(metric)
+        exact = eigen.definite
         if not exact:
             expected = directions.T @ (self.likelihood.expected_information(at) + bend) @ directions
             # scores of few clusters, or of clusters that are alike in a variable, tell nothing of some directions
-            told = (np.diag(expected) > _TELLING * np.abs(np.diag(metric))).all()
-            if told and curvature(expected).definite:
-                metric = expected
+            if (np.diag(expected) > _TELLING * np.abs(np.diag(metric))).all():
+                of_scores = curvature(expected)
+                eigen = of_scores if of_scores.definite else eigen
         tangent = None if self.equations is None else directions[self.free]
-        return _Point(value, directions.T @ gradient, metric, exact, tangent, scale)
+        return _Point(value, directions.T @ gradient, eigen, exact, tangent, scale)
 
     def is_outside(self, part: Array) -> bool:
         """Whether a covariance matrix of parameters is not positive semi-definite."""
@@ -367,9 +368,8 @@ def _descend(objective: _Objective, theta: Array, steps: int = _MAX_STEPS) -> Ar
     return theta
 
 
-def _step(gradient: Array, metric: Array, damping: float) -> tuple[Array, float]:
+def _step(gradient: Array, eigen: Curvature, damping: float) -> tuple[Array, float]:
     """``-(|H| + damping)^-1 g`` and the decrease that it promises; H scaled to a unit diagonal."""
-    eigen = curvature(metric)
     scale, vectors = eigen.scale, eigen.vectors
     curved = np.maximum(np.abs(eigen.values), 1e-12) + damping
     along = vectors.T @ (gradient / scale)
@@ -387,8 +387,8 @@ def _record(objective: _Objective, theta: Array, evaluations: int, starts: int) 
         hessian, gradient = hessian + mu * bend, gradient + mu * slope
     directions, _, of_equations = objective.along(theta, gradient, hessian)
     hessian = hessian + of_equations
-    metric = directions.T @ hessian @ directions
-    decrement = 2 * _step(directions.T @ gradient, metric, 0.0)[1] if len(metric) else 0.0
+    eigen = curvature(directions.T @ hessian @ directions)
+    decrement = 2 * _step(directions.T @ gradient, eigen, 0.0)[1] if len(eigen.values) else 0.0
     # beside a bound the barrier's curvature is so large that rounding alone is worth a millionth
     tolerance = CONVERGED_DECREMENT * (10 if mu else 1)
     deficient, boundary = on_the_boundary(likelihood, theta, BESIDE_BOUND if mu else SINGULAR)
@@ -398,7 +398,7 @@ def _record(objective: _Objective, theta: Array, evaluations: int, starts: int) 
         hessian,
         directions,
         decrement,
-        bool(decrement < tolerance and curvature(metric).semidefinite),
+        bool(decrement < tolerance and eigen.semidefinite),
         ~free,
         boundary & free,
         deficient or bool((~free).any()),
