@@ -244,3 +244,65 @@ with locked(Path({str(copy)!r}), "replaced"):
     other.communicate()
     with locked(copy, "replaced", wait=0):
         assert lock.read_text() == "mine"
+
+
+def contents(path: Path) -> dict[str, list[tuple[object, ...]]]:
+    with duckdb.connect(str(path), read_only=True) as reader:
+        tables = reader.execute("select table_name from duckdb_tables() order by all").fetchall()
+        return {name: reader.execute(f"from mlm.{name} order by all").fetchall() for (name,) in tables}
+
+
+@pytest.fixture
+def beginnings(monkeypatch) -> list[bool]:
+    """Of each copy that is built, whether it continues an earlier one."""
+    built: list[bool] = []
+    build = store.build_copy
+
+    def noted(connection, building, earlier, names, latest_only):
+        built.append(earlier is not None)
+        return build(connection, building, earlier, names, latest_only)
+
+    monkeypatch.setattr(store, "build_copy", noted)
+    return built
+
+
+def test_a_copy_is_continued_with_the_runs_since(connection, copy, tmp_path, beginnings) -> None:
+    store.publish(connection, copy)
+    for name in ("b", "c"):
+        store.write_run(connection, make_run(name), effects(2))
+        store.publish(connection, copy)
+    assert beginnings == [False, True, True]
+    store.publish(connection, tmp_path / "whole.duckdb")
+    assert contents(copy) == contents(tmp_path / "whole.duckdb")
+    assert published(copy) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "delete from mlm.fixed_effects where run_id = 'a'",
+        "update mlm.runs set data = 'other' where run_id = 'a'",
+        "delete from mlm.runs where run_id = 'a'",
+        """update mlm.runs set analysis_text = '{"min_publish_n": 5}'""",
+    ],
+)
+def test_a_copy_with_rows_that_the_store_has_not_is_built_anew(connection, copy, tmp_path, beginnings, change) -> None:
+    """What is removed would stay in the file for a while."""
+    store.publish(connection, copy)
+    store.write_run(connection, make_run("b"), effects(2))
+    connection.execute(change)
+    store.publish(connection, copy)
+    assert beginnings == [False, True, False]
+    store.publish(connection, tmp_path / "whole.duckdb")
+    assert contents(copy) == contents(tmp_path / "whole.duckdb")
+
+
+def test_a_copy_with_other_comments_is_built_anew(connection, copy, beginnings) -> None:
+    store.publish(connection, copy)
+    with duckdb.connect(str(copy)) as changed:
+        changed.execute("comment on column mlm.runs.data is 'of another version'")
+    store.publish(connection, copy)
+    assert beginnings == [False, True, False]
+    with duckdb.connect(str(copy), read_only=True) as reader:
+        comments = reader.execute("select count(*) from duckdb_columns() where comment = 'of another version'")
+        assert comments.fetchall() == [(0,)]

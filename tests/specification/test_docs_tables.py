@@ -7,7 +7,7 @@ import re
 import duckdb
 import pytest
 
-from mlm_ops.analyses.store import layout, runs
+from mlm_ops.analyses.store import copying, layout
 from mlm_ops.analyses.store.layout import create_results
 from mlm_ops.analyses.store.runs import publish
 from mlm_ops.analyses.store.schema import RESULT_TABLES
@@ -103,7 +103,7 @@ def test_views_that_are_as_they_would_be_made_are_left_alone(store, monkeypatch)
 
 def test_the_empty_copy_is_made_once(store, tmp_path, monkeypatch):
     publish(store, tmp_path / "first.duckdb")
-    monkeypatch.setattr(runs, "create_results", None)
+    monkeypatch.setattr(copying, "create_results", None)
     publish(store, tmp_path / "second.duckdb")
     with duckdb.connect(str(tmp_path / "second.duckdb"), read_only=True) as copy:
         assert copy.execute("select count(*) from mlm.latest_fixed_effects").fetchall() == [(0,)]

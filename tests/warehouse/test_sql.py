@@ -253,9 +253,16 @@ REASONS = {
         "', '.join(values)": "quoted names",
         "condition": "a condition of constants and a number",
     },
+    "mlm_ops/analyses/store/copying.py": {
+        "target": "a constant",
+        "own": "a qualified name",
+        "copied": "a qualified name",
+        "published": "a condition on columns of ours",
+        "since": "a condition on columns of ours",
+        "columns": "quoted names",
+    },
     "mlm_ops/analyses/store/runs.py": {
         "view": "a qualified name",
-        "copy": "a statement of qualified names",
         "pairs": "literals",
         "published_runs": "a qualified name",
         "rows": "a query of quoted names and literals",

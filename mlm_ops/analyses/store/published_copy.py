@@ -45,6 +45,11 @@ def _signature(path: Path) -> tuple[int, ...]:
     return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns
 
 
+def is_sound(path: Path) -> bool:
+    """Whether a file was found to be a published copy, or was published, by this process, and has not changed since."""
+    return path.exists() and _SOUND.get(path) == _signature(path) and not path.with_name(path.name + ".wal").exists()
+
+
 def check_published_copy(path: Path, schema: str, is_result: Callable[[str], bool]) -> None:
     """Refuse to replace a file that is not a published copy; rename one that is damaged.
 

@@ -7,13 +7,11 @@ run of every analysis.
 from __future__ import annotations
 
 import os
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from functools import cache
 from pathlib import Path
 
 import duckdb
@@ -21,6 +19,7 @@ import numpy as np
 import polars as pl
 
 from mlm_ops.analyses.file.keys import History
+from mlm_ops.analyses.store.copying import build_copy, latest_only_runs
 from mlm_ops.analyses.store.history import (
     last_number,
     number_runs,
@@ -29,22 +28,18 @@ from mlm_ops.analyses.store.history import (
     write_drift,
 )
 from mlm_ops.analyses.store.layout import check_store, create_results, fill_renamed
-from mlm_ops.analyses.store.published_copy import PUBLISHED, check_published_copy, remember_published
+from mlm_ops.analyses.store.published_copy import check_published_copy, is_sound, remember_published
 from mlm_ops.analyses.store.schema import ORDER, RENAMED, RESULT_TABLES, RUNS, TABLES
 from mlm_ops.analyses.store.tables import all_or_nothing, check_results, insert_frame
 from mlm_ops.analyses.store.version import LATEST, UNPUBLISHED
 from mlm_ops.errors import DamagedError, StoreError
 from mlm_ops.language.spelling import did_you_mean
 from mlm_ops.logs import Event, tell, tell_written
-from mlm_ops.moments.storage import transaction
 from mlm_ops.warehouse.connection import Connection
 from mlm_ops.warehouse.faults import error_class, first_line, why_it_failed
 from mlm_ops.warehouse.ownership import RESULTS, find_relations
 from mlm_ops.warehouse.replacing import replacing
 from mlm_ops.warehouse.sql import identifier, literal, qualified
-
-#: The storage version of the published copy, which DuckDB 1.2 and later can read.
-PUBLISHED_STORAGE = "v1.2.0"
 
 
 @dataclass(frozen=True)
@@ -294,15 +289,11 @@ def publish(connection: Connection, destination: Path | str, *, wait: float = 30
     ):
         source = str(_single_value(cursor, "select current_database()"))
         target = "mlm_published"
-        latest_only = _latest_only_runs(cursor)
+        latest_only = latest_only_runs(cursor)
         try:
-            building.write_bytes(_empty_copy())
-            cursor.execute(f"attach {literal(str(building))} as {target}")
-            cursor.execute(f"use {target}")
-            # in one transaction: each alone would first be written to the log of the new file
-            with transaction(cursor):
-                _copy_results(cursor, source, target, latest_only)
-            cursor.execute(f"checkpoint {target}")
+            earlier = Path(os.path.realpath(destination))
+            if not (is_sound(earlier) and build_copy(cursor, building, earlier, (source, target), latest_only)):
+                build_copy(cursor, building, None, (source, target), latest_only)
         except (duckdb.Error, OSError) as error:
             raise error_class(error)(
                 f"The results cannot be published to {destination}: {why_it_failed(error)}"
@@ -315,50 +306,6 @@ def publish(connection: Connection, destination: Path | str, *, wait: float = 30
         remember_published(Path(os.path.realpath(destination)), building)
     seconds = time.perf_counter() - start
     tell(Event.PUBLISHED, f"published to {destination} in {seconds:.2f} s", path=str(destination), seconds=seconds)
-
-
-@cache
-def _empty_copy() -> bytes:
-    """A published copy without rows: one is made in a process, because seven hundred comments take a quarter second."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "empty.duckdb"
-        with duckdb.connect(config={"threads": 1}) as connection:
-            connection.execute(f"attach {literal(str(path))} as empty (storage_version {literal(PUBLISHED_STORAGE)})")
-            connection.execute("use empty")
-            with transaction(connection):
-                create_results(connection, PUBLISHED)
-            connection.execute("use memory")
-            connection.execute("detach empty")
-        return path.read_bytes()
-
-
-def _copy_results(connection: Connection, source: str, target: str, latest_only: Mapping[str, str]) -> None:
-    """Copy the rows of the published tables of `source` to `target`, the current database.
-
-    Parameters
-    ----------
-    latest_only
-        The latest run of every analysis whose earlier runs are not published.
-    """
-    # a store that an earlier mlm-ops wrote has no table that came since
-    for name in find_relations(connection, RESULTS, source).keys() & (RESULT_TABLES.keys() - UNPUBLISHED):
-        copy = f"insert into {qualified(target, RESULTS, name)} by name from {qualified(source, RESULTS, name)}"
-        # table drift compares runs, so it has nothing to publish of these analyses
-        latest = [] if name == "drift" else list(latest_only.items())
-        connection.execute(
-            f"{copy} where not list_contains(?, analysis) or list_contains(?, run_id || ' ' || analysis)",
-            [list(latest_only), [f"{run_id} {analysis}" for analysis, run_id in latest]],
-        )
-    fill_renamed(connection)
-
-
-def _latest_only_runs(connection: Connection) -> dict[str, str]:
-    """Return the latest run of every analysis whose earlier runs are not published."""
-    rows = connection.execute(
-        f"select analysis, run_id from {RESULTS}.latest_runs where coalesce(try_cast(json_extract_string("
-        "if(json_valid(analysis_text), analysis_text, '{}'), '$.min_publish_n') as bigint), 1) > 1"
-    ).fetchall()
-    return dict(rows)
 
 
 @contextmanager
