@@ -236,9 +236,8 @@ def question_tables(
 
 def sem_tables(analysis: Analysis, name: str, fitted: SemFit, moments: Moments) -> dict[str, pl.DataFrame]:
     """Every result table of one structural equation model of an analysis."""
-    return publishable(
-        structural_tables.sem_tables(name, fitted), analysis.min_publish_n, analysis.compiled_models, moments
-    )
+    drawn = structural_tables.sem_tables(name, fitted, with_score_tests=analysis.sem[name].score_tests)
+    return publishable(drawn, analysis.min_publish_n, analysis.compiled_models, moments)
 
 
 def fit_analysis_sem(analysis: Analysis, name: str, moments: Moments, connection: duckdb.DuckDBPyConnection) -> SemFit:

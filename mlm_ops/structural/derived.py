@@ -12,7 +12,7 @@ from mlm_ops.language.syntax import Call, Group, Name, Number, Operation, Syntax
 from mlm_ops.moments.arrays import Array, Numbers
 from mlm_ops.structural.matrices import LevelMoments, SemStructure
 from mlm_ops.structural.model import BETWEEN, WITHIN, Definition
-from mlm_ops.structural.parameters import ParameterTable
+from mlm_ops.structural.parameters import ParameterTable, SemParameter
 
 DRAWS = 20_000
 _OPERATORS: dict[str, Callable[[Numbers, Numbers], Numbers]] = {
@@ -198,36 +198,42 @@ def standardized(table: ParameterTable, structure: SemStructure, theta: Array) -
     rows, definitions
         One value a row of the table, and one a definition: of the standardised labels.
     """
-    values = np.empty(len(table.rows))
+    estimates = np.array([row.value if row.index is None else theta[row.index] for row in table.rows])
+    values = estimates * standardizing_factors(table, table.rows, structure, theta)
     labels: dict[str, Array] = {}
-    for level, moments in zip((WITHIN, BETWEEN), average_moments(structure, theta), strict=True):
-        at = {name: i for i, name in enumerate(table.variables(level).all)}
-        deviation, residual = _roots(np.diag(moments.covariance)), _roots(np.diag(moments.spread))
-        for number, row in enumerate(table.rows):
-            if row.level != level:
-                continue
-            value = row.value if row.index is None else theta[row.index]
-            left, right = at[row.lhs], at.get(row.rhs, at[row.lhs])
-            if row.slope is not None:
-                value = np.nan
-            elif row.op == "=~":
-                value = value * deviation[left] / deviation[right]
-            elif row.op == "~":
-                value = value * deviation[right] / deviation[left]
-            elif row.op == "~1":
-                value = value / deviation[left]
-            elif row.is_variance:
-                value = value / deviation[left] ** 2
-            else:
-                value = value / (residual[left] * residual[right])
-            values[number] = value
-            if row.label:
-                # a random slope is in units of the outcome by the predictor: in its own deviations no product has it
-                of_slope = not {row.lhs, row.rhs}.isdisjoint(table.between.slopes) and level == BETWEEN
-                labels.setdefault(row.label, np.asarray(np.nan if of_slope else value))
+    for row, value in zip(table.rows, values, strict=True):
+        if row.label:
+            # a random slope is in units of the outcome by the predictor: in its own deviations no product has it
+            of_slope = not {row.lhs, row.rhs}.isdisjoint(table.between.slopes) and row.level == BETWEEN
+            labels.setdefault(row.label, np.asarray(np.nan if of_slope else value))
     with np.errstate(all="ignore"):
         definitions = [float(value) for value in evaluate_definitions(table.definitions, labels)]
     return values, np.array(definitions)
+
+
+def standardizing_factors(
+    table: ParameterTable, rows: Sequence[SemParameter], structure: SemStructure, theta: Array
+) -> Array:
+    """By what parameters of a model's variables are multiplied to be standardised; NaN by a variance of zero."""
+    factors = np.full(len(rows), np.nan)
+    for level, moments in zip((WITHIN, BETWEEN), average_moments(structure, theta), strict=True):
+        at = {name: i for i, name in enumerate(table.variables(level).all)}
+        deviation, residual = _roots(np.diag(moments.covariance)), _roots(np.diag(moments.spread))
+        for number, row in enumerate(rows):
+            if row.level != level or row.slope is not None:
+                continue
+            left, right = at[row.lhs], at.get(row.rhs, at[row.lhs])
+            if row.op == "=~":
+                factors[number] = deviation[left] / deviation[right]
+            elif row.op == "~":
+                factors[number] = deviation[right] / deviation[left]
+            elif row.op == "~1":
+                factors[number] = 1 / deviation[left]
+            elif row.is_variance:
+                factors[number] = 1 / deviation[left] ** 2
+            else:
+                factors[number] = 1 / (residual[left] * residual[right])
+    return factors
 
 
 def r_squared(table: ParameterTable, structure: SemStructure, theta: Array) -> list[tuple[int, str, float]]:

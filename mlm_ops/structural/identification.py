@@ -82,18 +82,25 @@ def _undetermined(
     slopes: Array,
 ) -> NDArray[np.bool_]:
     """(k,) parameters with a part in a direction along which no implied moment changes."""
+    derivatives = np.concatenate([moment_derivatives(structure, theta, seen), slopes.T], axis=1)
+    norms = np.linalg.norm(derivatives, axis=1)
+    has_no_effect = norms == 0
+    unit_derivatives = derivatives / np.where(has_no_effect, 1.0, norms)[:, None]
+    flat = null_space(unit_derivatives @ unit_derivatives.T, _ERROR)
+    return np.asarray(has_no_effect | (np.abs(flat).max(axis=1, initial=0.0) > 1e-4))
+
+
+def moment_derivatives(
+    structure: SemStructure, theta: Array, seen: tuple[NDArray[np.bool_], NDArray[np.bool_]] | None = None
+) -> Array:
+    """(k, d) derivatives by the parameters of all that a model implies for the data, `seen` as in `undetermined`."""
     within, between, mean = structure.jacobian(theta)
     if seen is not None:
         within, between = within * seen[0], between * seen[1]
     if structure.slopes:
         between, mean = _by_slopes(structure, theta, between, mean)
     own, whole = lower_by_rows(structure.n_row_level), lower_by_rows(between.shape[1])
-    derivatives = np.concatenate([within[:, own[0], own[1]], between[:, whole[0], whole[1]], mean, slopes.T], axis=1)
-    norms = np.linalg.norm(derivatives, axis=1)
-    has_no_effect = norms == 0
-    unit_derivatives = derivatives / np.where(has_no_effect, 1.0, norms)[:, None]
-    flat = null_space(unit_derivatives @ unit_derivatives.T, _ERROR)
-    return np.asarray(has_no_effect | (np.abs(flat).max(axis=1, initial=0.0) > 1e-4))
+    return np.concatenate([within[:, own[0], own[1]], between[:, whole[0], whole[1]], mean], axis=1)
 
 
 def _by_slopes(structure: SemStructure, theta: Array, between: Array, mean: Array) -> tuple[Array, Array]:

@@ -99,16 +99,15 @@ def check_information(table: ParameterTable, structure: SemStructure, statistics
     IdentificationError
         With these parameters, and the variables that are never seen together.
     """
-    if not isinstance(statistics, ClusterSums):
+    seen = seen_moments(structure, statistics)
+    if seen is None:
         return
-    if statistics.has_all_pairs:
-        return
-    within, between = (statistics.coverage(level)[0] > 0 for level in (WITHIN, BETWEEN))
-    unknown = undetermined(table, structure, _seen(structure, within, between))
+    unknown = undetermined(table, structure, seen)
     names = [name for name, is_unknown in zip(table.names(), unknown, strict=True) if is_unknown]
     if not names:
         return
     columns = statistics.columns
+    within, between = (moments[: len(columns), : len(columns)] for moments in seen)
     apart = [f"{columns[i]} and {columns[j]} in no row" for i, j in np.argwhere(np.triu(~within)).tolist()]
     apart += [f"{columns[i]} and {columns[j]} in no cluster" for i, j in np.argwhere(np.triu(~between)).tolist()]
     raise IdentificationError(
@@ -117,10 +116,14 @@ def check_information(table: ParameterTable, structure: SemStructure, statistics
     )
 
 
-def _seen(
-    structure: SemStructure, within: NDArray[np.bool_], between: NDArray[np.bool_]
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """The same over the columns and random slopes; slopes are seen with all that their clusters have."""
+def seen_moments(structure: SemStructure, statistics: Statistics) -> tuple[NDArray[np.bool_], NDArray[np.bool_]] | None:
+    """Elements of Sigma_W and Sigma_B on which the cells that are there tell anything; None where all are seen.
+
+    Those of Sigma_B are of the columns and random slopes, which are seen with all that their clusters have.
+    """
+    if not isinstance(statistics, ClusterSums) or statistics.has_all_pairs:
+        return None
+    within, between = (statistics.coverage(level)[0] > 0 for level in (WITHIN, BETWEEN))
     size, t = structure.n_columns, len(between)
     whole = np.ones((size, size), dtype=bool)
     whole[:t, :t] = between

@@ -31,6 +31,7 @@ from mlm_ops.structural.invariance_steps import InvarianceStep, invariance_steps
 from mlm_ops.structural.level_fit import crosses_levels
 from mlm_ops.structural.model import SemModel
 from mlm_ops.structural.quadrature import CHECK, NODES
+from mlm_ops.structural.score_tests import ScoreTests, score_tests
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,11 @@ class SemRecord:
     def cluster_scores(self) -> ClusterScores:
         """What the latent variables of level 2 are in each cluster."""
         return cluster_scores(self.estimate)
+
+    @cached_property
+    def score_test_results(self) -> ScoreTests:
+        """What each restriction of the model holds back."""
+        return score_tests(self.estimate)
 
     @property
     def units(self) -> NDArray[Any]:

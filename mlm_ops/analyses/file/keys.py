@@ -121,6 +121,7 @@ class SemSpec(Record):
     robust: bool = False
     slopes: Annotated[SlopeCentering, taken_by(options.SLOPES)] = "latent"
     missing: Annotated[Missing, taken_by(options.MISSING)] = "listwise"
+    score_tests: bool = False
 
 
 def sem_spec(spec: Any) -> Any:

@@ -29,6 +29,7 @@ from mlm_ops.reports.pictures.series import KEYS
 from mlm_ops.reports.pictures.words import shown, unit, units
 from mlm_ops.results.words import cell, count
 from mlm_ops.structural.invariance_steps import SHOWN, remarks
+from mlm_ops.structural.largest_indices import largest_indices, remarks_on_indices
 from mlm_ops.structural.random_paths import without_random_paths
 
 #: Height over width of a drawing that takes the place of two.
@@ -41,6 +42,7 @@ _TABLES = {
     "sem_parameters": ("Parameters of structural models", "latent"),
     "sem_variables": ("Variables of structural models", "latent"),
     "sem_invariance": ("Invariance across levels", "latent"),
+    "sem_score_tests": ("Largest modification indices", "latent"),
     "sem_fit": ("Fit of structural models", "latent"),
 }
 #: Columns that are not shown in them: keys of the run, and texts.
@@ -214,6 +216,7 @@ def _grids(tables: Tables, section: str) -> Iterator[tuple[str, Grid, list[str]]
         if where == section and not frame.is_empty():
             frame = without_random_paths(frame) if name == "sem_parameters" else frame
             frame = frame.select("model", *SHOWN) if name == "sem_invariance" else frame
+            frame = largest_indices(frame) if name == "sem_score_tests" else frame
             yield title, grid(frame.drop(_NOT_READ, strict=False)), _below(tables, name)
     if section == "centered":
         yield from centered(tables)
@@ -223,6 +226,8 @@ def _below(tables: Tables, name: str) -> list[str]:
     """What is said below a table without a picture."""
     if name == "sem_invariance":
         return [f"{text[0].upper()}{text[1:]}." for text in remarks(table(tables, name)["invariance"].to_list())]
+    if name == "sem_score_tests":
+        return [f"{text[0].upper()}{text[1:]}." for text in remarks_on_indices(table(tables, name))]
     if name == "sem_variables" and not table(tables, "sem_scores").is_empty():
         return ["What the latent variables of level 2 are in each cluster stands in the table sem_scores."]
     return []
