@@ -31,7 +31,8 @@ class Release:
     level, lhs, op, rhs
         Of the parameter; of an equation between labels level 0 and its two sides.
     restriction
-        ``left out``, ``fixed to 1``, ``label a``, ``equal to f =~ y2 (level 1)``, or the equation.
+        ``left out``, ``fixed to 1``, ``label a``, ``equal in all groups``, ``equal to f =~ y2 (level 1)``, or the
+        equation.
     row
         The place in the table of a parameter that is there and fixed, or equal to others.
     constraint
@@ -80,17 +81,23 @@ def extend_table(table: ParameterTable, released: Sequence[Release]) -> tuple[Pa
 
 
 def _fixed(table: ParameterTable) -> Iterator[Release]:
-    # a slope around the latent mean of its predictor takes that mean as zero within clusters
-    centred = {slope.predictor for slope in table.slopes if slope.latent}
+    # parts within clusters have a mean of zero by what they are: that of their variable stands at level 2
+    loadings = [row for row in table.at(WITHIN) if row.op == "=~"]
+    of_single = {row.lhs for row in loadings if row.rhs in table.within.observed and row.rhs not in table.both}
+    parts = {*table.both, *(name for name in table.within.latent if name not in of_single)}
     for place, row in enumerate(table.rows):
-        is_center = row.level == WITHIN and row.op == "~1" and row.lhs in centred
-        if row.index is None and row.slope is None and not is_center:
+        is_zero = row.level == WITHIN and row.op == "~1" and row.lhs in parts
+        if row.index is None and row.slope is None and not is_zero:
             yield Release(row.level, row.lhs, row.op, row.rhs, f"fixed to {row.value:g}", place, group=row.group)
 
 
 def _equal(table: ParameterTable) -> Iterator[Release]:
-    """Of each group of equal parameters every one, and of a pair the second alone, which is the same test."""
+    """Of each set of equal parameters every one, and of a pair the second alone, which is the same test."""
     counts = Counter(row.index for row in table.rows if row.index is not None)
+    kinds: dict[int, set[tuple[int, str, str, str]]] = {}
+    for row in table.rows:
+        if row.index is not None:
+            kinds.setdefault(row.index, set()).add((row.level, row.lhs, row.op, row.rhs))
     first: dict[int, SemParameter] = {}
     for place, row in enumerate(table.rows):
         if row.index is None or counts[row.index] == 1:
@@ -101,8 +108,12 @@ def _equal(table: ParameterTable) -> Iterator[Release]:
             continue
         if is_first:
             other = next(r for r in table.rows[place + 1 :] if r.index == row.index)
-        shares_label = row.label is not None and row.label == other.label
-        restriction = f"label {row.label}" if shares_label else f"equal to {other.name}{table.of_group(other)}"
+        if row.label is not None and row.label == other.label:
+            restriction = f"label {row.label}"
+        elif len(kinds[row.index]) == 1 and counts[row.index] == len(table.groups):
+            restriction = "equal in all groups"
+        else:
+            restriction = f"equal to {other.name}{table.of_group(other)}"
         yield Release(row.level, row.lhs, row.op, row.rhs, restriction, place, group=row.group)
 
 

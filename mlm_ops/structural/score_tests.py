@@ -14,6 +14,7 @@ Kenward and Molenberghs (1998, Statistical Science 13) advise where cells are mi
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -36,6 +37,7 @@ from mlm_ops.structural.likelihood import Likelihood
 from mlm_ops.structural.matrices import Structure, structure_of
 from mlm_ops.structural.missing import seen_moments
 from mlm_ops.structural.parameters import SemParameter
+from mlm_ops.structural.recentre import recentre_function
 from mlm_ops.structural.releases import Release, extend_table, releases
 
 #: Elements of the clusters' scores, and of derivatives of covariance matrices, that are held at once.
@@ -136,9 +138,16 @@ def score_tests(estimate: SemEstimate, *, observed: bool = False) -> ScoreTests:
     of_rows = [release for release in everything if release.constraint is None]
     of_equations = [release for release in everything if release.constraint is not None]
     size = _block_size(estimate)
-    blocks = [of_rows[i : i + size] for i in range(0, len(of_rows), size)]
-    for block in [*blocks, *([of_equations] if of_equations else [])]:
-        tests += _block_tests(estimate, block, is_expected=is_expected)
+    around_zero = _need_zero(estimate, of_rows)
+    for is_around_zero in (False, True):
+        own = [release for release in of_rows if (release in around_zero) == is_around_zero]
+        for start in range(0, len(own), size):
+            extended = _extended(estimate, own[start : start + size], is_around_zero=is_around_zero)
+            tests += _block_tests(estimate, own[start : start + size], extended, is_expected=is_expected)
+    if of_equations:
+        tests += _block_tests(
+            estimate, of_equations, _without_equations(estimate, of_equations), is_expected=is_expected
+        )
     # those without a statistic stand last
     tests.sort(key=lambda test: -test.statistic if test.statistic == test.statistic else np.inf)
     return ScoreTests(tuple(tests), "expected" if is_expected else "observed", len(everything) - len(tests))
@@ -148,6 +157,26 @@ def _block_size(estimate: SemEstimate) -> int:
     t, k = estimate.structure.parts[0][0].n_columns, estimate.structure.n_free
     rows = max(estimate.statistics.n_clusters, t * t)
     return max(_FEWEST, _BLOCK // rows - k)
+
+
+def _need_zero(estimate: SemEstimate, of_rows: Sequence[Release]) -> set[Release]:
+    """Releases in groups of equal intercepts that are other ones where means are around the data's origin.
+
+    The search has them there if intercepts alone then differ. Those that groups have in common may not make up for it
+    any more where an arrow of one group is free; and an intercept of one group moves with the arrows.
+    """
+    table, statistics = estimate.table, estimate.statistics
+    counts = Counter(row.index for row in table.rows if row.op == "~1" and row.index is not None)
+    arrows = [release for release in of_rows if release.op in {"=~", "~"}]
+    if max(counts.values(), default=0) < 2 or recentre_function(table, estimate.structure, statistics) is None:
+        return set()
+
+    def needs(some: Sequence[Release]) -> bool:
+        larger, _ = extend_table(table, some)
+        return recentre_function(larger, structure_of(larger), statistics) is None
+
+    intercepts = {release for release in of_rows if release.op == "~1"}
+    return intercepts | ({release for release in arrows if needs([release])} if arrows and needs(arrows) else set())
 
 
 @dataclass(frozen=True)
@@ -162,49 +191,50 @@ class _Extended:
         (k + m, f) directions in which the model's own parameters are free.
     added
         (k + m, c) directions of the releases.
-    units
-        (c,) what a release's step changes: one for a parameter, the difference of its sides for an equation.
+    reported
+        (k + m, c) what a change is told of: the parameter, or the difference of an equation's sides.
     """
 
     likelihood: SemCriterion
     theta: Array
     nuisance: Array
     added: Array
-    units: Array
+    reported: Array
 
     def choose(self, chosen: NDArray[np.bool_]) -> _Extended:
         """Some of the releases."""
-        return replace(self, added=self.added[:, chosen], units=self.units[chosen])
+        return replace(self, added=self.added[:, chosen], reported=self.reported[:, chosen])
 
 
-def _extended(estimate: SemEstimate, block: Sequence[Release]) -> _Extended:
-    """Releases of equations come without others, and add no parameter."""
+def _extended(estimate: SemEstimate, block: Sequence[Release], *, is_around_zero: bool) -> _Extended:
+    """Of parameters; with means as the user has them, or as the search had them."""
     optimum, table = estimate.optimum, estimate.table
-    of_rows = [release for release in block if release.constraint is None]
-    larger, pooled = extend_table(table, of_rows)
-    values = [0.0 if release.row is None else table.rows[release.row].value for release in of_rows]
-    free = pooled[table.n_free :] @ optimum.theta
-    theta = np.concatenate([optimum.theta, np.where(pooled[table.n_free :].any(axis=1), free, values)])
-    likelihood = _of_structure(estimate.likelihood, structure_of(larger))
-    if of_rows:
-        added, units = np.eye(larger.n_free)[:, table.n_free :], np.ones(len(of_rows))
-    else:
-        added, units = _directions_of_equations(estimate, block)
-    return _Extended(likelihood, theta, pooled @ optimum.tangent, added, units)
+    larger, pooled = extend_table(table, block)
+    own = estimate.theta if is_around_zero else optimum.theta
+    tangent = estimate.theta_jacobian @ optimum.tangent if is_around_zero else optimum.tangent
+    values = [0.0 if release.row is None else table.rows[release.row].value for release in block]
+    of_block = pooled[table.n_free :]
+    theta = np.concatenate([own, np.where(of_block.any(axis=1), of_block @ own, values)])
+    origin = estimate.statistics.origin if is_around_zero else None
+    likelihood = _of_structure(estimate.likelihood, structure_of(larger), origin)
+    added = np.eye(larger.n_free)[:, table.n_free :]
+    return _Extended(likelihood, theta, pooled @ tangent, added, added)
 
 
-def _of_structure(likelihood: Any, structure: Structure) -> SemCriterion:
-    """The likelihood of the same rows, and nodes, of a larger model."""
+def _of_structure(likelihood: Any, structure: Structure, origin: Array | None) -> SemCriterion:
+    """The likelihood of the same rows, and nodes, of a larger model; of values around zero with their origin."""
     if isinstance(likelihood, GroupedLikelihood):
         pairs = zip(likelihood.by_group, structure.parts, strict=True)
-        parts = tuple(_of_structure(one, part) for one, (part, _) in pairs)
+        parts = tuple(_of_structure(one, part, origin) for one, (part, _) in pairs)
         likelihood = replace(likelihood, by_group=parts)
+    elif origin is not None:
+        likelihood = replace(likelihood, statistics=replace(likelihood.statistics, origin=origin))
     larger: SemCriterion = replace(likelihood, structure=structure)
     return larger
 
 
-def _directions_of_equations(estimate: SemEstimate, block: Sequence[Release]) -> tuple[Array, Array]:
-    """The direction that is free without each equation, (k, c), and what a step along it changes, (c,)."""
+def _without_equations(estimate: SemEstimate, block: Sequence[Release]) -> _Extended:
+    """Of equations, which add no parameter: the direction that is free without each."""
     optimum = estimate.optimum
     equations = equations_of(estimate.table, estimate.active)
     assert equations is not None
@@ -212,7 +242,7 @@ def _directions_of_equations(estimate: SemEstimate, block: Sequence[Release]) ->
     scale = 1 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0)) * ~optimum.at_zero
     own = np.flatnonzero(scale)
     tangent = optimum.tangent[own] / scale[own, None]
-    directions, units = np.zeros((len(scale), len(block))), np.zeros(len(block))
+    directions, gaps = np.zeros((len(scale), len(block))), np.zeros((len(scale), len(block)))
     for number, release in enumerate(block):
         assert release.constraint is not None
         others = tuple(c for c in equations.constraints if c is not release.constraint)
@@ -222,25 +252,25 @@ def _directions_of_equations(estimate: SemEstimate, block: Sequence[Release]) ->
         left, sizes, _ = np.linalg.svd(rest, full_matrices=False)
         if len(sizes) and sizes[0] > ALIASING_TOLERANCE:
             directions[own, number] = scale[own] * left[:, 0]
-            gap = Equations(estimate.table, (release.constraint,)).jacobian(optimum.theta)[0]
-            units[number] = gap @ directions[:, number]
-    return directions, units
+            gaps[:, number] = Equations(estimate.table, (release.constraint,)).jacobian(optimum.theta)[0]
+    return _Extended(estimate.likelihood, optimum.theta, optimum.tangent, directions, gaps)
 
 
-def _block_tests(estimate: SemEstimate, block: Sequence[Release], *, is_expected: bool) -> list[ScoreTest]:
-    extended = _extended(estimate, block)
+def _block_tests(
+    estimate: SemEstimate, block: Sequence[Release], extended: _Extended, *, is_expected: bool
+) -> list[ScoreTest]:
     seen = seen_moments(estimate.structure, estimate.statistics)
     determined = _determined(extended, seen)
     if not determined.any():
         return []
     extended = extended.choose(determined)
     chosen = [release for release, is_determined in zip(block, determined, strict=True) if is_determined]
-    gradient, information, spread = _efficient(estimate, extended, is_expected=is_expected)
+    gradient, information, spread, step = _efficient(estimate, extended, is_expected=is_expected)
     if estimate.optimum.singular:
         # on a bound estimates are not normal, whatever the rows are
         spread = np.full_like(spread, np.nan)
     statistic, scaled = gradient**2 / (2 * information), gradient**2 / spread
-    epc = -gradient / information * extended.units
+    epc = -gradient / information * step
     columns = {
         "statistic": statistic,
         "p_value": gammaincc(0.5, statistic / 2),
@@ -276,10 +306,11 @@ def _unit_rows(matrix: Array) -> Array:
     return np.asarray(matrix / np.where(lengths > 0, lengths, 1.0)[:, None])
 
 
-def _efficient(estimate: SemEstimate, extended: _Extended, *, is_expected: bool) -> tuple[Array, Array, Array]:
+def _efficient(estimate: SemEstimate, extended: _Extended, *, is_expected: bool) -> tuple[Array, Array, Array, Array]:
     """Gradient, information and clusters' squared scores (c,) of releases, what the model's parameters take left out.
 
-    All of the deviance; information that is zero or negative is NaN.
+    All of the deviance; information that is zero or negative is NaN. Last, (c,) how far a step of one moves what is
+    reported: a parameter that was equal to others is where they go, and further by one.
     """
     likelihood, theta, own = extended.likelihood, extended.theta, extended.nuisance
     at = likelihood.evaluate(theta)
@@ -299,7 +330,8 @@ def _efficient(estimate: SemEstimate, extended: _Extended, *, is_expected: bool)
     residual = extended.added - white @ cross
     scores = likelihood.scores(at, likelihood.structure.implied(theta).mean) @ residual
     gradient, spread = residual.T @ at.gradient, (scores**2).sum(axis=0)
-    return gradient, np.where(is_known, information, np.nan), np.where(is_known & (spread > 0), spread, np.nan)
+    step = (extended.reported * residual).sum(axis=0)
+    return gradient, np.where(is_known, information, np.nan), np.where(is_known & (spread > 0), spread, np.nan), step
 
 
 def _curvature_beside(estimate: SemEstimate, *, is_expected: bool) -> Array:
