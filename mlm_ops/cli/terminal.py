@@ -258,12 +258,12 @@ def show_table(
     note: str | None = None,
 ) -> None:
     """Print one result table, its numbers rounded for reading, and say which rows and columns are left out."""
-    frame = readable(frame)
     frame = without_random_paths(frame) if name == "sem_parameters" else frame
-    notes = notes_of(name, frame, note)
     # what is cut short shows first what a reader should look at
     first = frame.sort("flagged", descending=True, maintain_order=True) if "flagged" in frame.columns else frame
-    body = first.head(limit) if limit is not None else frame
+    body = readable(first.head(limit) if limit is not None else frame)
+    # tables with notes are not cut short
+    notes = notes_of(name, body, note)
     body = body.drop("note", "notes", strict=False) if name in NOTE_SUBJECTS else body
     hidden: list[str] = []
     table = _rich_table(name, body, headings=False)

@@ -253,7 +253,7 @@ class Criterion:
 
     def has_curvature(self, solution: Solution) -> bool:
         """Whether second derivatives are known in closed form here: never of a residual structure's parameters."""
-        return self.residual is None and self.engine.has_curvature(solution.lams)
+        return self.residual is None and solution.engine.has_curvature(solution.trace)
 
     def _directions(self, solution: Solution) -> tuple[list[Array], list[Array]]:
         """(n, q, q) derivatives of each level's Lambda and of its ``T / sigma2`` by theta."""

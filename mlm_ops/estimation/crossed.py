@@ -145,9 +145,9 @@ class Cross:
         """The leading term for each factor as if its units were independent; see `Engine.expected_information`."""
         return trace.expected_information()
 
-    def has_curvature(self, lams: Sequence[Array]) -> bool:
-        """Whether second derivatives are known in closed form at these Lambdas."""
-        return has_curvature(lams)
+    def has_curvature(self, trace: CrossTrace) -> bool:
+        """Whether second derivatives are known in closed form here."""
+        return has_curvature(trace)
 
     def second_order(
         self, trace: CrossTrace, directions: Sequence[Array], w_bar: Array, *, determinant: bool = True

@@ -1,8 +1,9 @@
 """Second derivatives of a model with crossed random effects: one matrix product in place of many evaluations.
 
-The traces ``tr T0 E T0 F`` need the squares of all elements of T0 (see `crossed_derivatives`), summed by factors. With
-``S = Lambda_R' Q'Q Lambda_R`` and ``Y = S H^-1`` those of ``R - Q P Q'`` are ``sum R^2 - 2 tr(P Q'R Q) + tr Y Y``, and
-those of ``Q (I - P K) = Q Lambda_R H^-1 Lambda_R^-1`` the diagonal of ``H^-1 Y``, scaled.
+The traces ``tr T0 E T0 F`` need the products of all elements of T0 (see `crossed_derivatives`), summed by factors. With
+``S = Lambda_R' Q'E Q Lambda_R`` and ``Y = S H^-1`` for each direction E of the eliminated factor's T, those of
+``R - Q P Q'`` are ``sum tr R E R F - tr P Q'(E R F + F R E) Q + tr Y_E Y_F``, and those of ``Q (I - P K) =
+Q Lambda_R H^-1 Lambda_R^-1`` the blocks on the diagonal of ``H^-1 Y``, scaled.
 """
 
 from __future__ import annotations
@@ -16,10 +17,18 @@ from mlm_ops.estimation.crossed_rest import Remaining
 from mlm_ops.estimation.second_order import SecondOrder
 from mlm_ops.moments.arrays import Array
 
+#: Bytes of all Y at once where the eliminated factor has several effects.
+_ROOM = 1_000_000_000
 
-def has_curvature(lams: Sequence[Array]) -> bool:
-    """Whether the second derivatives are known here: one effect in the eliminated factor, no other Lambda singular."""
-    return len(lams[0]) == 1 and all(invertible(lam) for lam in lams[1:])
+
+def has_curvature(trace: CrossTrace) -> bool:
+    """Whether the second derivatives are known here: no Lambda of the rest is singular, and there is room for a Y each.
+
+    A Y belongs to each direction of the eliminated factor's T: one alone takes the place of the next theta's square.
+    """
+    q, effects = len(trace.first.lam), trace.rest.effects
+    room = q == 1 or q * (q + 1) // 2 * 8 * effects**2 <= _ROOM
+    return room and all(invertible(lam) for lam in trace.lam_rest)
 
 
 def second_order(
@@ -42,16 +51,7 @@ def second_order(
     weighted = [np.einsum("karj,rs->kasj", move, root) for move in moves]
     images = _times_t0(trace, weighted)
     schur = sum(np.einsum("kasj,lasj->kl", w, image) for w, image in zip(weighted, images, strict=True))
-    traces = None
-    if determinant:
-        squares = _squares(trace)
-        k = len(directions[0])
-        traces = np.zeros((k, k))
-        for level, e in enumerate(directions):
-            for other, f in enumerate(directions):
-                if level <= other:
-                    value = np.einsum("kab,bcad,lcd->kl", e, squares[level, other], f, optimize=True)
-                    traces += value if level == other else value + value.T
+    traces = _determinant(trace, directions) if determinant else None
     return SecondOrder(np.asarray(dw), np.asarray(schur), traces)
 
 
@@ -85,40 +85,76 @@ def _times_t0(trace: CrossTrace, moves: Sequence[Array]) -> list[Array]:
     ]
 
 
-def _squares(trace: CrossTrace) -> dict[tuple[int, int], Array]:
-    """Sums over pairs of units of ``T0 x T0``, (q, q', q, q'), by pairs of factors."""
-    first, rest, triangles = trace.first, trace.rest, trace.triangles
-    blocks, weights, reduced = rest.blocks, first.pair_weights(0, 0), first.reduced[0, 0]
-    inverses: list[Array] = [np.linalg.inv(lam).astype(np.float64) for lam in trace.lam_rest]
+def _determinant(trace: CrossTrace, directions: Sequence[Array]) -> Array:
+    """(k, k) ``tr T0 E T0 F``."""
+    first, rest = trace.first, trace.rest
+    e, k = directions[0], len(directions[0])
+    moving = [i for i in range(k) if e[i].any()]
+    images = [_image(trace, e[i]) for i in moving]
+    backs: list[Array] = [np.linalg.inv(lam).astype(np.float64) for lam in trace.lam_rest]
+    own, sides, squares = _sums(trace, images, backs)
+    traces = np.zeros((k, k))
+    for i, one in enumerate(moving):
+        for j, two in enumerate(moving[: i + 1]):
+            inner = np.einsum("ab,bcj,cd->adj", e[one], first.reduced, e[two])
+            value = own[i, j] + np.einsum("adj,daj->", inner, first.reduced)
+            value -= trace.against_inverse(first.weights(inner + inner.transpose(1, 0, 2)), rest.blocks)
+            traces[one, two] = traces[two, one] = value
+        for number, other in enumerate(directions[1:]):
+            along = np.einsum("ab,lab->l", sides[i][number], other)
+            traces[one] += along
+            traces[:, one] += along
+    for (number, second), square in squares.items():
+        both = np.einsum("kab,bcad,lcd->kl", directions[number + 1], square, directions[second + 1], optimize=True)
+        traces += both if number == second else both + both.T
+    return traces
+
+
+def _image(trace: CrossTrace, direction: Array) -> Array:
+    """(R, R) ``Y = S H^-1`` with ``S = Lambda_R' Q'E Q Lambda_R``."""
+    rest = trace.rest
     y = np.empty((rest.effects, rest.effects))
-    products = first.b.lower_rows(weights, [block for _, block in blocks])
-    for (number, block), rows in zip(blocks, products, strict=True):
+    products = trace.first.b.lower_rows(trace.first.weights(direction[:, :, None]), [block for _, block in rest.blocks])
+    for (number, block), rows in zip(rest.blocks, products, strict=True):
         scaled = rest.on_both_sides(rows, number, trace.lam_rest)
         y[block, : block.stop] = scaled
         y[: block.start, block] = scaled[:, : block.start].T
-    for _, block in blocks:  # S is whole, and Y takes its place
-        y[block] = triangles.inverse_times(y[block].T).T
-    own = (reduced**2).sum() - 2.0 * trace.against_inverse(weights * reduced, blocks)
+    for _, block in rest.blocks:  # S is whole, and Y takes its place
+        y[block] = trace.triangles.inverse_times(y[block].T).T
+    return y
+
+
+def _sums(
+    trace: CrossTrace, images: Sequence[Array], backs: Sequence[Array]
+) -> tuple[Array, list[list[Array]], dict[tuple[int, int], Array]]:
+    """What the determinant's traces are made of, in one pass over the rows of H^-1.
+
+    Returns
+    -------
+    own, sides, squares
+        (k, k) ``tr Y_i Y_j`` of pairs of images; of each image the sums over each other factor's units of ``T0' E T0``,
+        (q, q); and for pairs of other factors those of ``T0 x T0``, (q, q', q, q').
+    """
+    rest, n = trace.rest, len(images)
+    own = np.zeros((n, n))
+    sides = [[np.zeros((part.size, part.size)) for part in rest.parts] for _ in images]
     squares: dict[tuple[int, int], Array] = {}
-    sides = [np.zeros((part.size, part.size)) for part in rest.parts]
-    for number, block in blocks:
-        part = rest.parts[number]
-        columns = y[:, block]
-        own += np.einsum("ij,ji->", y[block], columns)
-        rows = triangles.inverse_rows(block)
-        sides[number] += np.einsum(
-            "uxd,duy->xy", rows.reshape(-1, part.size, rest.effects), columns.reshape(rest.effects, -1, part.size)
-        )
+    for number, block in rest.blocks:
+        part, back = rest.parts[number], backs[number]
+        rows = trace.triangles.inverse_rows(block)
+        by_unit = rows.reshape(-1, part.size, rest.effects)
+        for i, y in enumerate(images):
+            columns = y[:, block]
+            for j, other_y in enumerate(images):
+                own[i, j] += np.einsum("ij,ji->", other_y[block], columns)
+            side = np.einsum("uxd,duy->xy", by_unit, columns.reshape(rest.effects, -1, part.size))
+            sides[i][number] += back.T @ side @ back
         rows *= -1.0
         rows[np.arange(len(rows)), np.arange(block.start, block.stop)] += 1.0
         for other in range(number, len(rest.parts)):
-            square = _outer(rows, part, rest.parts[other], inverses[number], inverses[other])
-            key = (number + 1, other + 1)
-            squares[key] = squares[key] + square if key in squares else square
-    squares[0, 0] = np.full((1, 1, 1, 1), own)
-    for number, (side, back) in enumerate(zip(sides, inverses, strict=True), start=1):
-        squares[0, number] = (back.T @ side @ back)[None, :, None, :]
-    return squares
+            square = _outer(rows, part, rest.parts[other], back, backs[other])
+            squares[number, other] = squares.get((number, other), np.zeros_like(square)) + square
+    return own, sides, squares
 
 
 def _outer(rows: Array, part: Remaining, other: Remaining, back: Array, other_back: Array) -> Array:

@@ -53,10 +53,10 @@ class Eliminated:
         reduced: Numbers = np.einsum("acj,cbj->abj", self.shrink, self.a)
         return reduced
 
-    def pair_weights(self, i: int, k: int) -> Numbers:
-        """(q, q, J) W with ``Q_i' Q_k``, made symmetric, equal to ``sum B' W B``."""
-        weights = self.shrink[i][:, None] * self.shrink[k][None]
-        return np.asarray(weights + weights.transpose(1, 0, 2)) / 2
+    def weights(self, inner: Numbers) -> Numbers:
+        """(q, q, J) W with ``sum B' W B = sum Q' inner Q``, for symmetric inner (q, q, J) or (q, q, 1)."""
+        weights: Numbers = np.einsum("acj,abj,bdj->cdj", self.shrink, np.broadcast_to(inner, self.m.shape), self.shrink)
+        return weights
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,10 @@ class CrossTrace:
         blocks, result = self.rest.blocks, self.first.reduced.sum(axis=2)
         for i in range(len(result)):
             for k in range(i + 1):
-                total = self.against_inverse(self.first.pair_weights(i, k), blocks)
+                inner = np.zeros((len(result), len(result), 1))
+                inner[i, k] += 0.5
+                inner[k, i] += 0.5
+                total = self.against_inverse(self.first.weights(inner), blocks)
                 result[i, k] -= total
                 if i != k:
                     result[k, i] -= total

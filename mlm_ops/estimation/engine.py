@@ -54,8 +54,8 @@ class Engine(Protocol):
     def expected_information(self, trace: Any) -> list[Numbers]:
         """A metric for each ``vec(T / sigma2)``, (q * q, q * q): the leading term of the expected information."""
 
-    def has_curvature(self, lams: Sequence[Numbers]) -> bool:
-        """Whether the determinant's part of `second_order` is known at these Lambdas."""
+    def has_curvature(self, trace: Any) -> bool:
+        """Whether the determinant's part of `second_order` is known here."""
 
     def second_order(
         self, trace: Any, directions: Sequence[Numbers], w_bar: Numbers, *, determinant: bool = True
@@ -102,9 +102,9 @@ class NestedEngine:
         """See `Engine`."""
         return expected_information(trace)
 
-    def has_curvature(self, lams: Sequence[Numbers]) -> bool:
+    def has_curvature(self, trace: Sequence[Step]) -> bool:
         """See `Engine`: for one factor."""
-        return len(lams) == 1
+        return len(trace) == 1
 
     def second_order(
         self, trace: Sequence[Step], directions: Sequence[Numbers], w_bar: Numbers, *, determinant: bool = True

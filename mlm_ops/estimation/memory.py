@@ -9,6 +9,8 @@ from mlm_ops.errors import IdentificationError
 
 #: Squares of R by R numbers at once: of the last theta and of the next one, or of one and its second derivatives.
 SQUARES = 2
+#: What needs fewer bytes is not checked: as much as the program itself takes.
+_LITTLE = 100_000_000
 #: Limit and use of a container, and what of the use is files that give way: control groups of version 2, then 1.
 _CONTAINERS = (
     ("/sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"),
@@ -43,7 +45,10 @@ def check_memory(effects: int) -> None:
     IdentificationError
         They need more than there is.
     """
-    needed, found = SQUARES * 8 * effects**2, available_memory()
+    needed = SQUARES * 8 * effects**2
+    if needed < _LITTLE:
+        return
+    found = available_memory()
     if found is not None and needed > found:
         raise IdentificationError(
             f"Crossed grouping factors leave {effects:,} random effects beside the largest factor, which need "

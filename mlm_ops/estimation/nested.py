@@ -329,7 +329,9 @@ def eliminate_below(nest: Nest, lams: Sequence[Numbers]) -> tuple[Numbers, list[
     """
     trace: list[Elimination] = []
     roots, rest = nest.roots, nest.rest
-    for depth, (rung, lam) in enumerate(zip(nest.rungs, lams, strict=True)):
+    # below the level of an imaginary step all numbers are real, and cost half
+    reals = (lam if np.imag(lam).any() else np.real(lam) for lam in lams)
+    for depth, (rung, lam) in enumerate(zip(nest.rungs, reals, strict=True)):
         if depth > 0:
             others = _by_parent(rest[rung.size :, rung.size :], rung.starts)
             roots, rest = split_off(rest[: rung.size], others, trace[-1].r, trace[-1].rung.starts, rung)

@@ -96,13 +96,16 @@ def expected_information(trace: Sequence[Step]) -> list[Numbers]:
 
 
 def _times_by_parent(u: Numbers, s_bar: Numbers, parents: NDArray[np.int64]) -> Numbers:
-    """``U S_bar``, each unit with its parent's S_bar: (q, r, J), (r, r, J_parent) -> (q, r, J)."""
+    """``U S_bar``, each unit with its parent's symmetric S_bar: (q, r, J), (r, r, J_parent) -> (q, r, J)."""
     if s_bar.shape[2] == 1:
         return np.asarray(np.matmul(s_bar[:, :, 0].T, u))
     result = np.zeros(u.shape, dtype=np.result_type(u, s_bar))
     for i in range(u.shape[1]):
-        for k in range(u.shape[1]):
-            result[:, i] += u[:, k] * s_bar[k, i][parents]
+        for k in range(i + 1):
+            by_unit = s_bar[k, i].take(parents)
+            result[:, i] += u[:, k] * by_unit
+            if k != i:
+                result[:, k] += u[:, i] * by_unit
     return result
 
 

@@ -194,8 +194,8 @@ def _price(criterion: Criterion, solution: Solution) -> int:
 def _descend(criterion: Criterion, theta: Array) -> _Stop:
     """Damped Newton from one start.
 
-    Damping is Levenberg's and Marquardt's, by the gain ratio (Nielsen 1999). An information matrix is the metric until its
-    steps promise next to nothing or slow down; the last steps have the exact Hessian.
+    Damping is Levenberg's and Marquardt's, by the gain ratio (Nielsen 1999). An information matrix is the metric until
+    its steps promise next to nothing or slow down; the last steps have the exact Hessian.
     """
     solution = criterion.solve(theta)
     gradient = criterion.gradient(solution)
@@ -235,7 +235,7 @@ def _descend(criterion: Criterion, theta: Array) -> _Stop:
                 evaluations += _price(criterion, solution)
             else:
                 metric = criterion.information(solution)
-                if costly and before < _NEAR:  # this metric knows nothing of how the gradient has changed
+                if before < _NEAR:  # this metric knows nothing of how the gradient has changed
                     metric = _bfgs_update(metric, step, gradient - last)
         else:
             damping, growth, before = max(damping, 1e-4) * growth, 2.0 * growth, 0.0

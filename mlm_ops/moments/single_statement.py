@@ -4,11 +4,15 @@ A column that stands alone in a formula may hold numbers or text. So the query h
 the column is text, and as a key to group by, empty where it holds numbers. Within a unit a factor is then constant, and
 its indicators need no sums. With the types and constants in the answer, the moments that the model needs are selected
 from all those in it.
+
+To group by a text takes DuckDB several times as long as by a whole number, even by an empty text. So a grouping column
+is a key as a whole number and one as text, one of them the same in all rows, and all factors together are one text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -35,10 +39,13 @@ from mlm_ops.moments.scan import (
     sums_arguments,
     varying_constants,
 )
-from mlm_ops.moments.survey import Survey, check_rows, is_native_key, long_numbers, read_survey
+from mlm_ops.moments.survey import Survey, check_rows, long_numbers, read_survey
 from mlm_ops.warehouse.relation import named_relation
 from mlm_ops.warehouse.source import TEXT, Source
 from mlm_ops.warehouse.sql import category, expression, identifier, literal, render
+
+#: Types of whole numbers that are no longer than a bigint.
+_WHOLE = re.compile(r"U?(TINY|SMALL)INT|U?INTEGER|BIGINT", re.IGNORECASE)
 
 
 class TypesOnlySource(Source):
@@ -76,22 +83,27 @@ class SingleStatement:
     def sql(self) -> str:
         """The statement."""
         needs, residual = self.needs, self.model.residual
-        groups = [identifier(name) for name in self.units.values()]
         strata = {c: identifier(name) for c, name in self._strata.items()}
-        others = [*groups, *strata.values()]
+        pairs = [(identifier(whole), identifier(text)) for whole, text in self._keys.values()]
+        keys = [name for pair in pairs for name in pair]
+        factors = [identifier(name) for name in self._factors.values()]
+        units = keys + ([_joined(factors)] if factors else [])
         centers = {n: f"(select mean_x{i} from mlm_survey)" for i, n in enumerate(needs.all_numbers)}
+        numbers = [expression(n) for n in needs.all_numbers]
         return render(
             "one_query",
             relation=self.relation,
             columns=self._columns(),
             expected=list(self._all_columns),
             repeatable=self.description.startswith("table"),
-            complete=render("is_complete", numbers=[expression(n) for n in needs.all_numbers], others=others),
+            complete=render("is_complete", numbers=numbers, others=[*keys, *factors, *strata.values()]),
+            # what varies within units, and levels, are seen in the moments, whose units have one level of each factor
             survey_of=needs.arguments
-            | {"units": groups, "categories": [{"alias": f"c{i}", "expression": sql} for i, sql in enumerate(others)]},
+            | {"categories": [{"alias": f"c{i}", "expression": sql} for i, sql in enumerate(strata.values())]},
+            missing_units=[*(f"case when {whole} is not null then {text} end" for whole, text in pairs), *factors],
             # factors are constant, as they are grouped by; the ranges within units tell which numbers are
             moments_of=sums_arguments(self.schema, centers)
-            | {"units": groups, "constants": constants_arguments(needs.numbers)},
+            | {"units": units, "constants": constants_arguments(needs.numbers)},
             residual_of=None
             if residual == PLAIN
             else residual_arguments(residual, strata[residual.strata] if residual.strata else None),
@@ -130,10 +142,30 @@ class SingleStatement:
         return frozenset(a.name for a in predictors if isinstance(a, Column))
 
     @cached_property
-    def units(self) -> dict[str, str]:
-        """The columns to group by, and their names in the query's rows."""
-        names = (*self.needs.keys, *self.needs.categories, *sorted(self._possible_factors))
-        return {name: f"{self._prefix}unit_{i}" for i, name in enumerate(dict.fromkeys(names))}
+    def _keys(self) -> dict[str, tuple[str, str]]:
+        """The grouping columns, and their names in the query's rows: as whole numbers, and as text."""
+        return {key: (f"{self._prefix}whole_{i}", f"{self._prefix}text_{i}") for i, key in enumerate(self.needs.keys)}
+
+    @cached_property
+    def _factors(self) -> dict[str, str]:
+        """The other columns that are factors, or may be, and their names in the query's rows."""
+        names = dict.fromkeys((*self.needs.categories, *sorted(self._possible_factors)))
+        return {c: f"{self._prefix}factor_{i}" for i, c in enumerate(c for c in names if c not in self._keys)}
+
+    def missing_of(self, column: str) -> str:
+        """Where the statement's row of missing values has those of a grouping column or factor."""
+        return f"missing_unit_{[*self._keys, *self._factors].index(column)}"
+
+    def labels(self, column: str, sums: Columns, source: Source) -> NDArray[Any]:
+        """(J,) labels of a grouping column or factor, as from `collect`: whole numbers or texts."""
+        if column in self._keys:
+            at = list(self._keys).index(column)
+            if _WHOLE.fullmatch(source.types[column]):
+                return np.asarray(sums[f"u_{2 * at}"], dtype=np.int64)
+            return np.asarray(sums[f"u_{2 * at + 1}"]).astype(str)
+        texts, codes = np.unique(np.asarray(sums[f"u_{2 * len(self._keys)}"]).astype(str), return_inverse=True)
+        at = list(self._factors).index(column)
+        return np.array([_parts(text)[at] for text in texts.tolist()], dtype=str)[codes]
 
     @cached_property
     def _prefix(self) -> str:
@@ -151,26 +183,45 @@ class SingleStatement:
     def _columns(self) -> list[dict[str, str]]:
         """Return the columns of the query's rows: numbers under their own names, keys and strata as text."""
         needs = self.needs
-        always_text = {*needs.keys, *needs.categories}
         columns = []
         for name in dict.fromkeys(c for n in needs.all_numbers for c in columns_of(n)):
             number = f"try_cast({identifier(name)} as double)"
             if name in self._possible_factors:
-                number = f"case when {_is_text(name)} then 0.0 else {number} end"
+                number = f"case when {_is_type(name, TEXT)} then 0.0 else {number} end"
             columns.append({"expression": number, "name": name})
-        for name, unit in self.units.items():
-            text = category(name)
-            if name not in always_text:
-                text = f"case when {_is_text(name)} then {text} else '' end"
-            columns.append({"expression": text, "name": unit})
+        for name, (whole, text) in self._keys.items():
+            number = f"case when {_is_type(name, _WHOLE)} then try_cast({identifier(name)} as bigint) else 0 end"
+            columns.append({"expression": number, "name": whole})
+            label = f"case when {_is_type(name, _WHOLE)} then '' else {category(name)} end"
+            columns.append({"expression": label, "name": text})
+        for name, factor in self._factors.items():
+            label = category(name)
+            if name not in needs.categories:
+                label = f"case when {_is_type(name, TEXT)} then {label} else '' end"
+            columns.append({"expression": label, "name": factor})
         for name, stratum in self._strata.items():
             columns.append({"expression": category(name), "name": stratum})
         return columns
 
 
-def _is_text(name: str) -> str:
-    """Return SQL that tells whether a column is of a text type; DuckDB folds it to a constant."""
-    return f"regexp_full_match(typeof({identifier(name)}), {literal(TEXT.pattern)}, 'i')"
+def _is_type(name: str, pattern: re.Pattern[str]) -> str:
+    """Return SQL that tells whether a column is of one of some types; DuckDB folds it to a constant."""
+    return f"regexp_full_match(typeof({identifier(name)}), {literal(pattern.pattern)}, 'i')"
+
+
+def _joined(texts: Sequence[str]) -> str:
+    """Return SQL that makes one text of some, each behind its length; `_parts` takes it apart."""
+    return " || ".join(f"length({text}) || ':' || {text}" for text in texts)
+
+
+def _parts(text: str) -> list[str]:
+    """Take apart what `_joined` made."""
+    parts = []
+    while text:
+        length, _, rest = text.partition(":")
+        parts.append(rest[: int(length)])
+        text = rest[int(length) :]
+    return parts
 
 
 def refuse_query(sql: str) -> Any:
@@ -226,7 +277,7 @@ def read_answer(query: SingleStatement, answer: Answer) -> Moments:
     check_unchanged(query.description, survey, sums)
     varying = varying_constants(query.needs.numbers, sums)
     schema = replace(make_schema(needs, survey, varying), keys=(*needs.keys, *factors))
-    labels = _labels(query, source, schema.keys, sums)
+    labels = [query.labels(key, sums, source) for key in schema.keys]
     order = np.lexsort(labels[::-1]) if labels else np.arange(len(sums["n"]))
     moments = as_moments(schema, survey, _select_moments(query, schema, sums, labels, order))
     if cancels(moments):
@@ -243,16 +294,21 @@ def read_answer(query: SingleStatement, answer: Answer) -> Moments:
 def _survey(query: SingleStatement, source: Source, needs: Needs, answer: Answer) -> Survey:
     """Make the survey, with the statement's columns renamed as `read_survey` expects them for the model."""
     number = {n: f"x{i}" for i, n in enumerate(query.needs.all_numbers)}
-    texts = [*query.units, *query.needs.strata]
-    text = {c: f"c{i}" for i, c in enumerate(texts)}
-    old_names = {f"x{i}": number[n] for i, n in enumerate(needs.all_numbers)}
-    old_names |= {f"c{i}": text[c] for i, c in enumerate(needs.all_categories)}
-    units = list(query.units)
     row, gaps = {key: answer.survey[key] for key in ("n_rows", "n_complete")}, {}
-    for new, old in old_names.items():
-        row |= {f"{kind}_{new}": answer.survey.get(f"{kind}_{old}") for kind in ("mean", "min", "max", "varies")}
-        row[f"levels_{new}"] = answer.survey.get(f"levels_{old}")
-        gaps[f"missing_{new}"] = answer.missing[f"missing_{old}"]
+    for i, n in enumerate(needs.all_numbers):
+        kinds = ("mean", "min", "max", "varies")
+        row |= {f"{kind}_x{i}": answer.survey.get(f"{kind}_{number[n]}") for kind in kinds}
+        gaps[f"missing_x{i}"] = answer.missing[f"missing_{number[n]}"]
+    strata = list(query.needs.strata)
+    for i, c in enumerate(needs.all_categories):
+        row[f"varies_c{i}"] = False
+        if c in strata:
+            row[f"levels_c{i}"] = answer.survey[f"levels_c{strata.index(c)}"]
+            gaps[f"missing_c{i}"] = answer.missing[f"missing_c{strata.index(c)}"]
+        else:
+            levels = np.unique(query.labels(c, answer.moments, source).astype(str)) if row["n_complete"] else ()
+            row[f"levels_c{i}"] = [str(level) for level in levels]
+            gaps[f"missing_c{i}"] = answer.missing[query.missing_of(c)]
     for i, n in enumerate(needs.all_numbers):
         if n in needs.numbers and row["n_complete"]:
             at = query.needs.numbers.index(n)
@@ -262,18 +318,8 @@ def _survey(query: SingleStatement, source: Source, needs: Needs, answer: Answer
     for i, column in enumerate(needs.inside_functions, start=len(needs.all_numbers)):
         gaps[f"missing_x{i}"] = answer.missing[f"missing_{inside.get(column) or number[Column(column)]}"]
     for i, key in enumerate(needs.keys):
-        gaps[f"missing_unit_{i}"] = answer.missing[f"missing_unit_{units.index(key)}"]
+        gaps[f"missing_unit_{i}"] = answer.missing[query.missing_of(key)]
     return read_survey(source, needs, row, gaps)
-
-
-def _labels(query: SingleStatement, source: Source, keys: Iterable[str], sums: Columns) -> list[NDArray[Any]]:
-    """Return the labels of each key, (J,): whole numbers where the column holds them, else texts, as from `collect`."""
-    units, labels = list(query.units), []
-    for key in keys:
-        values = sums[f"u_{units.index(key)}"]
-        whole = is_native_key(source.types[key]) and not source.is_text(key) and key in query.needs.keys
-        labels.append(values.astype(np.int64) if whole else values.astype(str))
-    return labels
 
 
 def _select_moments(
@@ -301,7 +347,8 @@ def _residual(query: SingleStatement, source: Source, moments: Moments, sums: Co
     place = {m: i + 1 for i, m in enumerate(query.schema.monomials)}
     rows = [0, *(place[m] for m in moments.schema.monomials)]
     columns = {name: sums[name] for name in ("stratum", "past_stratum", "gap", "n", "log_precision")}
-    columns |= {f"u_{k}": labels for k, labels in enumerate(_labels(query, source, moments.schema.keys, sums))}
+    labels = [query.labels(key, sums, source) for key in moments.schema.keys]
+    columns |= {f"u_{k}": values for k, values in enumerate(labels)}
     for kind in ("now", "cross", "past"):
         for i, at in enumerate(rows):
             for j, other in enumerate(rows[: i + 1]):

@@ -2,41 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mlm_ops.errors import IdentificationError
 from mlm_ops.moments.arrays import Array, Flags, Numbers
-from mlm_ops.structural.bounds import unit_shares
-from mlm_ops.structural.cluster_likelihood import ClusterLikelihood
-from mlm_ops.structural.cluster_sums import ClusterSums, Statistics, sums_of_complete_rows
-from mlm_ops.structural.constraints import Equations, equations_of
+from mlm_ops.structural.cluster_sums import Statistics
+from mlm_ops.structural.constraints import equations_of
 from mlm_ops.structural.criterion import Evaluated, SemCriterion
 from mlm_ops.structural.grouped_likelihood import GroupedEvaluation, GroupedLikelihood
-from mlm_ops.structural.grouped_search import Steps, search_groups
+from mlm_ops.structural.grouped_search import search_groups
 from mlm_ops.structural.grouped_statistics import AnyStatistics, GroupedStatistics, around_zero
 from mlm_ops.structural.identification import curvature
-from mlm_ops.structural.likelihood import Likelihood
 from mlm_ops.structural.matrices import GroupedStructure, SemStructure, Structure, structure_of
 from mlm_ops.structural.model import Constraint
-from mlm_ops.structural.optimize import BESIDE_BOUND, SemOptimum, minimise
+from mlm_ops.structural.optimize import SemOptimum
 from mlm_ops.structural.parameters import ParameterTable
-from mlm_ops.structural.quadrature import CHECK, QuadratureLikelihood, unadapted
+from mlm_ops.structural.quadrature import CHECK, QuadratureLikelihood
 from mlm_ops.structural.recentre import recentre_function
-from mlm_ops.structural.starts import starting_values
+from mlm_ops.structural.search import search
 
 #: A parameter with a smaller part than this in every flat direction is determined.
 _DETERMINED = 1e-4
 _STEP = 1e-30
-#: Searches with nodes placed anew, and the change of the deviance by them that ends these.
-_MOST_ADAPTATIONS, _ADAPTED = 12, 1e-7
-#: Clusters of the search before that over all of them.
-_SAMPLE = 1000
 
 
 @dataclass(frozen=True)
@@ -177,10 +169,10 @@ def estimate_sem(table: ParameterTable, statistics: AnyStatistics) -> SemEstimat
     try:
         if isinstance(structure, GroupedStructure):
             assert isinstance(search_statistics, GroupedStatistics)
-            optimum, likelihood, active = search_groups(table, structure, search_statistics, _STEPS)
+            optimum, likelihood, active = search_groups(table, structure, search_statistics)
         else:
             assert not isinstance(search_statistics, GroupedStatistics)
-            optimum, likelihood, active = _search(table, structure, search_statistics)
+            optimum, likelihood, active = search(table, structure, search_statistics)
     except np.linalg.LinAlgError as error:
         raise IdentificationError(
             "The likelihood cannot be computed where the search begins: a covariance matrix is not positive definite "
@@ -209,172 +201,6 @@ def estimate_sem(table: ParameterTable, statistics: AnyStatistics) -> SemEstimat
         jacobian,
         active,
     )
-
-
-def _search(
-    table: ParameterTable, structure: SemStructure, statistics: Statistics
-) -> tuple[SemOptimum, SemCriterion, tuple[Constraint, ...]]:
-    """Minimise; with nodes of a quadrature, until their places at the optimum are those that it was found with."""
-    if not structure.latent_slopes:
-        likelihood = _likelihood(structure, statistics)
-        starts = partial(_start, likelihood, table, statistics)
-        optimum, active = _minimise_within(table, likelihood, starts)
-        return optimum, likelihood, active
-    table = _with_varying_start(table)
-    sums = _sums(structure, statistics)
-    many = sums.n_clusters >= 4 * _SAMPLE
-    theta = starting_values(table, statistics)
-    if many:
-        with suppress(IdentificationError, np.linalg.LinAlgError):
-            theta = _search(table, structure, sums.sample(_SAMPLE))[0].theta
-    quadrature = unadapted(structure, sums, theta)
-    _check_slope_varies(table, quadrature, theta)
-    quadrature = quadrature.adapted(theta)
-    for _ in range(_MOST_ADAPTATIONS):
-        near = partial(_from, theta, table, statistics)
-        optimum, active = _minimise_within(table, quadrature, near)
-        theta, used = optimum.theta, quadrature
-        _check_slope_varies(table, used, theta)
-        quadrature = used.adapted(theta)
-        if abs(quadrature.deviance(theta) - optimum.evaluation.deviance) < _ADAPTED:
-            break
-    return optimum, used, active
-
-
-def _with_varying_start(table: ParameterTable) -> ParameterTable:
-    """The table without a starting value of zero for the variance of a latent-centred slope, where no integral is."""
-    latent = {slope.name for slope in table.slopes if slope.latent}
-    rows = (
-        replace(r, start=None) if r.is_variance and r.lhs in latent and r.start is not None and r.start <= 0 else r
-        for r in table.rows
-    )
-    return replace(table, rows=tuple(rows))
-
-
-def _check_slope_varies(table: ParameterTable, quadrature: QuadratureLikelihood, theta: Array) -> None:
-    """Refuse latent-centred slopes without variance, or with a correlation of one: nodes have no integral over them.
-
-    Raises
-    ------
-    IdentificationError
-        With their names.
-    """
-    slopes = [table.slopes[latent] for latent in quadrature.structure.latent_slopes]
-    places = [quadrature.structure.levels[1].names.index(slope.name) for slope in slopes]
-    spread = quadrature.structure.moments(theta)[1].spread[np.ix_(places, places)]
-    variances = np.diag(spread)
-    shares = variances * unit_shares(quadrature, theta)[1][places]
-    for slope, share in zip(slopes, shares, strict=True):
-        if not share > BESIDE_BOUND:
-            raise IdentificationError(
-                f"The variance of the random slope {slope.name!r} of {slope.predictor} around its latent mean is zero, "
-                f"where its likelihood by quadrature has no value. Give it a fixed slope, as in {slope.outcome} ~ "
-                f'{slope.predictor}, or take the predictor as it is observed by slopes="observed".'
-            )
-    if np.linalg.eigvalsh(spread / np.sqrt(np.outer(variances, variances)))[0] > BESIDE_BOUND:
-        return
-    first, second = slopes
-    raise IdentificationError(
-        f"The random slopes {first.name!r} of {first.predictor} and {second.name!r} of {second.predictor} around their "
-        "latent means have a correlation of one, where their likelihood by quadrature has no value. Give one of them a "
-        f"fixed slope, as in {second.outcome} ~ {second.predictor}, fix their covariance, or take the predictors as "
-        'they are observed by slopes="observed".'
-    )
-
-
-def _from(theta: Array, table: ParameterTable, statistics: Statistics, seed: int | None) -> Array:
-    """These parameters first, then starting values at random."""
-    return theta if seed is None else starting_values(table, statistics, seed)
-
-
-def _minimise_within(
-    table: ParameterTable, likelihood: SemCriterion, starts: Callable[[int | None], Array], most_starts: int = 8
-) -> tuple[SemOptimum, tuple[Constraint, ...]]:
-    """The minimum under the table's constraints, and the inequalities that hold there as equations.
-
-    An inequality that a minimum breaks is made an equation, and an equation that holds the deviance up is let go
-    (Nocedal and Wright 2006, ch. 16.5).
-
-    Raises
-    ------
-    IdentificationError
-        No set of them does.
-    """
-    inequalities = [c for c in table.constraints if c.relation != "=="]
-    active: tuple[Constraint, ...] = ()
-    seen: set[tuple[Constraint, ...]] = set()
-    while active not in seen:
-        seen.add(active)
-        equations = equations_of(table, active)
-        try:
-            optimum = minimise(likelihood, starts, most_starts, equations)
-        except np.linalg.LinAlgError:
-            if not active:
-                raise
-            break
-        broken = _most_broken(table, inequalities, active, optimum.theta)
-        idle = None if broken is not None or equations is None else _idle(equations, active, optimum)
-        if broken is None and idle is None:
-            return optimum, active
-        active = (*active, broken) if broken is not None else tuple(c for c in active if c != idle)
-    raise IdentificationError(
-        f"No values were found that fulfil {', '.join(repr(c.text) for c in table.constraints)}. Leave one out, change "
-        "it, or give starting values that fulfil them."
-    )
-
-
-def _most_broken(
-    table: ParameterTable, inequalities: Sequence[Constraint], active: Sequence[Constraint], theta: Array
-) -> Constraint | None:
-    """The inequality that the parameters break most, in shares of what it is made of."""
-    others = [c for c in inequalities if c not in active]
-    if not others:
-        return None
-    equations = Equations(table, tuple(others))
-    shares = equations.values(theta) / np.maximum(equations.sizes(theta), 1e-300)
-    # rounding of one that holds by the others
-    return others[int(np.argmin(shares))] if shares.min() < -1e-9 else None
-
-
-def _idle(equations: Equations, active: Sequence[Constraint], optimum: SemOptimum) -> Constraint | None:
-    """The inequality whose equation holds the deviance up most."""
-    scale = 1 / np.sqrt(np.maximum(np.abs(np.diag(optimum.hessian)), 1e-300))
-    multipliers = equations.multipliers(optimum.theta, optimum.evaluation.gradient, scale)
-    own = [(m, c) for m, c in zip(multipliers, equations.constraints, strict=True) if c in active]
-    worst = max(own, key=lambda pair: pair[0], default=None)
-    return worst[1] if worst is not None and worst[0] > 1e-6 else None
-
-
-def _start(likelihood: SemCriterion, table: ParameterTable, statistics: Statistics, seed: int | None) -> Array:
-    """Starting values; the first ones of many clusters' own sums by a search over a part of the clusters."""
-    start = starting_values(table, statistics, seed)
-    if seed is not None or not isinstance(likelihood, ClusterLikelihood):
-        return start
-    # a model whose text begins somewhere begins there
-    begins = {row.index for row in table.rows if row.start is not None}
-    if likelihood.statistics.n_clusters < 4 * _SAMPLE or len(begins) > table.n_free / 2:
-        return start
-    sample = replace(likelihood, statistics=likelihood.statistics.sample(_SAMPLE))
-    try:
-        optimum = minimise(sample, lambda _: start, most_starts=1, equations=equations_of(table))
-    except np.linalg.LinAlgError:
-        return start
-    return start if optimum.singular or not optimum.converged else optimum.theta
-
-
-def _likelihood(structure: SemStructure, statistics: Statistics) -> SemCriterion:
-    if isinstance(statistics, ClusterSums):
-        return ClusterLikelihood(structure, statistics)
-    if structure.slopes:
-        return ClusterLikelihood(structure, _sums(structure, statistics))
-    return Likelihood(structure, statistics)
-
-
-def _sums(structure: SemStructure, statistics: Statistics) -> ClusterSums:
-    """Of the clusters, with products of the predictors of random slopes."""
-    if isinstance(statistics, ClusterSums):
-        return statistics
-    return sums_of_complete_rows(statistics, tuple(dict.fromkeys(predictor for _, predictor in structure.slopes)))
 
 
 def _complex_jacobian(function: Callable[[Numbers], Numbers], theta: Array) -> Array:
@@ -425,6 +251,3 @@ def _coefficients(structure: Structure, flags: Flags) -> Flags:
         index = level.arrows.index[level.arrows.index >= 0]
         result[index] = flags[index]
     return result
-
-
-_STEPS = Steps(_search, _likelihood, _start, _minimise_within, _check_slope_varies, _MOST_ADAPTATIONS, _ADAPTED)

@@ -2,78 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mlm_ops.moments.arrays import Array
-from mlm_ops.structural.cluster_sums import Statistics
-from mlm_ops.structural.criterion import SemCriterion
 from mlm_ops.structural.grouped_likelihood import GroupedLikelihood
 from mlm_ops.structural.grouped_statistics import GroupedStatistics
-from mlm_ops.structural.matrices import GroupedStructure, SemStructure
-from mlm_ops.structural.model import Constraint
+from mlm_ops.structural.matrices import GroupedStructure
 from mlm_ops.structural.optimize import SemOptimum
 from mlm_ops.structural.parameters import ParameterTable
 from mlm_ops.structural.quadrature import QuadratureLikelihood
-
-#: Starts of a search that fails.
-_MOST_STARTS = 8
-Found = tuple[SemOptimum, SemCriterion, tuple[Constraint, ...]]
-Starts = Callable[[int | None], Array]
-
-
-@dataclass(frozen=True)
-class Steps:
-    """What is done of one group.
-
-    Attributes
-    ----------
-    search
-        The search of one group's maximum.
-    likelihood, start
-        Its likelihood, and where a search begins, by seed.
-    minimise
-        The minimum of any likelihood under a table's constraints, by so many starts at most.
-    check_varies
-        Refuses a latent-centred slope without variance.
-    most_adaptations, adapted
-        Searches with nodes of a quadrature placed anew, and the change of the deviance that ends them.
-    """
-
-    search: Callable[[ParameterTable, SemStructure, Statistics], Found]
-    likelihood: Callable[[SemStructure, Statistics], SemCriterion]
-    start: Callable[[SemCriterion, ParameterTable, Statistics, int | None], Array]
-    minimise: Callable[[ParameterTable, SemCriterion, Starts, int], tuple[SemOptimum, tuple[Constraint, ...]]]
-    check_varies: Callable[[ParameterTable, QuadratureLikelihood, Array], None]
-    most_adaptations: int
-    adapted: float
+from mlm_ops.structural.search import (
+    ADAPTED,
+    MOST_ADAPTATIONS,
+    Search,
+    check_slopes_vary,
+    likelihood_of,
+    minimise_within,
+    search,
+    start_of,
+)
 
 
-def search_groups(
-    table: ParameterTable, structure: GroupedStructure, statistics: GroupedStatistics, steps: Steps
-) -> Found:
+def search_groups(table: ParameterTable, structure: GroupedStructure, statistics: GroupedStatistics) -> Search:
     """Minimise the deviance of all groups."""
     tables = [own for own, _ in table.by_group]
     groups = list(zip(tables, (own for own, _ in structure.parts), statistics.by_group, strict=True))
     if not table.crosses_groups or structure.latent_slopes:
-        alone = [steps.search(*group) for group in groups]
+        alone = [search(*group) for group in groups]
         likelihood = GroupedLikelihood(structure, statistics, tuple(one for _, one, _ in alone))
         optima = [optimum for optimum, _, _ in alone]
         if not table.crosses_groups:
             return _joined(likelihood, optima), likelihood, ()
-        return _with_nodes(table, likelihood, _mean(structure, [one.theta for one in optima]), steps)
-    parts = tuple(steps.likelihood(own, of_group) for _, own, of_group in groups)
+        return _with_nodes(table, likelihood, _mean(structure, [one.theta for one in optima]))
+    parts = tuple(likelihood_of(own, of_group) for _, own, of_group in groups)
     likelihood = GroupedLikelihood(structure, statistics, parts)
 
     def starts(seed: int | None) -> Array:
-        begins = [steps.start(one, own, of_group, seed) for one, (own, _, of_group) in zip(parts, groups, strict=True)]
+        begins = [start_of(one, own, of_group, seed) for one, (own, _, of_group) in zip(parts, groups, strict=True)]
         return _mean(structure, begins)
 
-    optimum, active = steps.minimise(table, likelihood, starts, _MOST_STARTS)
+    optimum, active = minimise_within(table, likelihood, starts)
     return optimum, likelihood, active
 
 
@@ -86,7 +59,7 @@ def _mean(structure: GroupedStructure, thetas: Sequence[Array]) -> Array:
     return np.asarray(total / count)
 
 
-def _with_nodes(table: ParameterTable, likelihood: GroupedLikelihood, theta: Array, steps: Steps) -> Found:
+def _with_nodes(table: ParameterTable, likelihood: GroupedLikelihood, theta: Array) -> Search:
     """The minimum with nodes of a quadrature in each group, until their places are those that it was found with."""
 
     def adapted(at: Array) -> GroupedLikelihood:
@@ -95,16 +68,16 @@ def _with_nodes(table: ParameterTable, likelihood: GroupedLikelihood, theta: Arr
             likelihood.by_group, likelihood.structure.parts, table.by_group, strict=True
         ):
             assert isinstance(one, QuadratureLikelihood)
-            steps.check_varies(own, one, at[places])
+            check_slopes_vary(own, one, at[places])
             parts.append(one.adapted(at[places]))
         return replace(likelihood, by_group=tuple(parts))
 
     here = adapted(theta)
-    for _ in range(steps.most_adaptations):
-        optimum, active = steps.minimise(table, here, partial(_at, theta), 1)
+    for _ in range(MOST_ADAPTATIONS):
+        optimum, active = minimise_within(table, here, partial(_at, theta), 1)
         theta, used = optimum.theta, here
         here = adapted(theta)
-        if abs(here.deviance(theta) - optimum.evaluation.deviance) < steps.adapted:
+        if abs(here.deviance(theta) - optimum.evaluation.deviance) < ADAPTED:
             break
     return optimum, used, active
 

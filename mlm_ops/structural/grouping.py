@@ -60,6 +60,12 @@ class Grouping:
         """Of the columns."""
         return group_name(self.columns)
 
+    @property
+    def equal_text(self) -> str | None:
+        """What is equal in all groups, and what of it is not; None where nothing is."""
+        but = f", but {', '.join(self.partial)}" if self.partial else ""
+        return f"{', '.join(self.equal)}{but}" if self.equal else None
+
     def holds(self, kind: str, level: int) -> bool:
         """Whether a kind of parameters is equal at a level."""
         return kind in self.equal or any(

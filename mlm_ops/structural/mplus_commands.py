@@ -8,8 +8,11 @@ exclamation mark begins a comment. Upper and lower case are one, and words may b
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import pairwise
 
 from mlm_ops.errors import FormulaError
 from mlm_ops.structural.model import MOST_VARIABLES, TOO_MANY_VARIABLES
@@ -28,9 +31,10 @@ _COMMANDS = (
     "MONTECARLO",
 )
 _HEAD = re.compile(r"[ \t]*([A-Za-z]{4,})((?:[ \t]+[A-Za-z0-9_-]+)*)[ \t]*:")
-_COMMENT = re.compile(r"!\*.*?\*!|![^\n]*", re.DOTALL)
 _BLOCK = re.compile(r"%[^%\n]*%")
 _RANGE = re.compile(r"([A-Za-z]\w*?)(\d+)-([A-Za-z]\w*?)(\d+)")
+#: Of one list: a data file may have many columns that the model does not.
+_MOST_NAMES = 100 * MOST_VARIABLES
 #: A statement's text in a message is cut here.
 _SHOWN = 50
 
@@ -91,7 +95,8 @@ def statements_of(text: str) -> list[Statement]:
     FormulaError
         No command, or text before the first.
     """
-    text = _COMMENT.sub(lambda found: re.sub(r"[^\n]", " ", found[0]), text.replace("\r\n", "\n").replace("\r", "\n"))
+    text = _without_comments(text.replace("\r\n", "\n").replace("\r", "\n"))
+    breaks = [match.start() for match in re.finditer("\n", text)]
     statements: list[Statement] = []
     command, start, position, seen = "", 0, 0, False
     for line in [*text.splitlines(keepends=True), ""]:
@@ -100,7 +105,7 @@ def statements_of(text: str) -> list[Statement]:
         if name is None and line:
             position += len(line)
             continue
-        statements += _cut(command, text, start, position)
+        statements += _cut(command, text, start, position, breaks)
         if head is not None and name is not None:
             command, start, seen = name, position + head.end(), True
         position += len(line)
@@ -123,29 +128,35 @@ def _command(head: re.Match[str]) -> str | None:
     return f"{full} {rest}".strip()
 
 
-def _cut(command: str, text: str, start: int, end: int) -> Iterator[Statement]:
-    """The statements of one command; a title is one, whatever its characters."""
-    if command == "TITLE":
-        return
-    while start < end:
+def _without_comments(text: str) -> str:
+    """The text with blanks for comments: behind an exclamation mark, or between ``!*`` and ``*!``."""
+    parts: list[str] = []
+    place, last = 0, text.rfind("*!")
+    while (start := text.find("!", place)) >= 0:
+        if text.startswith("!*", start) and start + 2 <= last:
+            stop = text.find("*!", start + 2) + 2
+        else:
+            stop = text.find("\n", start)
+            stop = len(text) if stop < 0 else stop
+        parts += [text[place:start], re.sub(r"[^\n]", " ", text[start:stop])]
+        place = stop
+    return "".join([*parts, text[place:]])
+
+
+def _cut(command: str, text: str, start: int, end: int, breaks: Sequence[int]) -> Iterator[Statement]:
+    """The statements of one command, none of a title; `breaks` are the ends of lines."""
+    while start < end and command != "TITLE":
         stop = text.find(";", start, end)
         stop = end if stop < 0 else stop
-        block = _BLOCK.search(text, start, stop)
-        if block is not None and command == "MODEL":
-            # %WITHIN% has no semicolon
-            yield from _statement(command, text, start, block.start())
-            yield from _statement(command, text, block.start(), block.end())
-            start = block.end()
-            continue
-        yield from _statement(command, text, start, stop)
-        start = stop + 1
-
-
-def _statement(command: str, text: str, start: int, end: int) -> Iterator[Statement]:
-    part = text[start:end]
-    first = start + len(part) - len(part.lstrip())
-    if part.strip():
-        yield Statement(command, part.strip(), text.count("\n", 0, first) + 1)
+        block = _BLOCK.search(text, start, stop) if command == "MODEL" else None
+        # %WITHIN% has no semicolon
+        stops = [stop] if block is None else [block.start(), block.end()]
+        for first, behind in pairwise([start, *stops]):
+            part = text[first:behind]
+            if part.strip():
+                place = first + len(part) - len(part.lstrip())
+                yield Statement(command, part.strip(), bisect_left(breaks, place) + 1)
+        start = stop + 1 if block is None else block.end()
 
 
 @dataclass(frozen=True)
@@ -167,15 +178,18 @@ class Names:
         """A name as it was first written."""
         return self.spelling.setdefault(word.lower(), word)
 
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {name.lower(): place for place, name in enumerate(self.order)}
+
     def is_column(self, word: str) -> bool:
         """Whether the data have it."""
-        return word.lower() in (name.lower() for name in self.order)
+        return word.lower() in self._places
 
     def between(self, first: str, last: str) -> list[str] | None:
         """``y1-y4``: columns in their order, or names that differ in a number; None where it is neither."""
-        places = {name.lower(): place for place, name in enumerate(self.order)}
-        if first.lower() in places and last.lower() in places:
-            start, stop = places[first.lower()], places[last.lower()]
+        if self.is_column(first) and self.is_column(last):
+            start, stop = self._places[first.lower()], self._places[last.lower()]
             return list(self.order[start : stop + 1]) or None
         numbered = numbered_names(first, last)
         return None if numbered is None else [self.of(name) for name in numbered]
@@ -183,7 +197,8 @@ class Names:
     def listed(self, text: str) -> list[str] | None:
         """The columns of a list such as ``y1-y4 x``; None where a word is none of them."""
         result: list[str] = []
-        for word in text.replace(",", " ").split():
+        # each word once, however often it is repeated
+        for word in dict.fromkeys(text.replace(",", " ").split()):
             if word.upper() == "ALL" and not self.is_column(word):
                 result += self.order
                 continue
@@ -200,7 +215,7 @@ def numbered_names(first: str, last: str) -> list[str] | None:
     match = _RANGE.fullmatch(f"{first}-{last}")
     if match is None or match[1].lower() != match[3].lower() or not int(match[2]) <= int(match[4]):
         return None
-    if int(match[4]) - int(match[2]) > 100 * MOST_VARIABLES:
+    if int(match[4]) - int(match[2]) > _MOST_NAMES:
         raise FormulaError(TOO_MANY_VARIABLES)
     return [f"{match[1]}{number}" for number in range(int(match[2]), int(match[4]) + 1)]
 
@@ -214,6 +229,8 @@ def new_names(text: str) -> list[str] | None:
         if names is None or not all(re.fullmatch(r"[A-Za-z]\w*", name) for name in names):
             return None
         result += names
+        if len(result) > _MOST_NAMES:
+            raise FormulaError(TOO_MANY_VARIABLES)
     return result
 
 

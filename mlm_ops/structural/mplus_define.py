@@ -26,6 +26,11 @@ class Step:
     columns: Mapping[str, str]
     is_new: bool = False
 
+    @property
+    def needs(self) -> list[str]:
+        """The columns that the expressions are made of; names in Mplus have no quotation marks."""
+        return [name for expression in self.columns.values() for name in re.findall(r'"(\w+)"', expression)]
+
     def of(self, relation: str) -> str:
         """A SELECT of all columns with these."""
         columns = ", ".join(f"{expression} as {identifier(name)}" for name, expression in self.columns.items())

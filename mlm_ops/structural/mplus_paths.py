@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from mlm_ops.structural.model import BETWEEN, WITHIN, Item, Operator
+from mlm_ops.errors import FormulaError
+from mlm_ops.structural.model import BETWEEN, MOST_VARIABLES, TOO_MANY_VARIABLES, WITHIN, Item, Operator
 from mlm_ops.structural.mplus_commands import Names, Refusals, Statement, numbered_names
 
 _TOKEN = re.compile(r"\s*(?:(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)|(?P<name>[A-Za-z_]\w*)|(?P<sign>\S))")
@@ -95,13 +96,15 @@ class Paths:
             for entries, labels in labelled:
                 self._add_pairs(statement, level, "~~", [(n, e, n) for e in entries for n in e.names], labels)
             return
-        if any(entry.fixed is not None or entry.start is not None for entry in left):
+        if any(entry.fixed is not None or entry.freed for entry in left):
             raise _UnreadError("values stand behind the variables on the right")
         self._read_relation(statement, level, [name for entry in left for name in entry.names], operator, words)
 
     def _read_relation(self, statement: Statement, level: int, left: list[str], word: str, words: _Words) -> None:
         labelled = words.labelled(words.entries())
         words.end()
+        if len(left) * sum(len(entry.names) for entries, _ in labelled for entry in entries) > MOST_VARIABLES**2:
+            raise FormulaError(TOO_MANY_VARIABLES)
         if word in {"PON", "PWITH"}:
             flat = [(e, n) for entries, _ in labelled for e in entries for n in e.names]
             if len(flat) != len(left) or any(labels for _, labels in labelled):
@@ -176,8 +179,9 @@ class _Words:
     def __init__(self, statement: Statement, names: Names) -> None:
         self.statement, self.names, self.index = statement, names, 0
         self.tokens: list[tuple[str, str, int]] = []
+        line = statement.line
         for match in _TOKEN.finditer(statement.text):
-            line = statement.line + statement.text.count("\n", 0, match.end())
+            line += match[0].count("\n")
             self.tokens.append((match.lastgroup or "", match[match.lastgroup or 0], line))
 
     @property
@@ -220,6 +224,7 @@ class _Words:
         return list(self._entries())
 
     def _entries(self) -> Iterator[_Entry]:
+        count = 0
         while self.kind == "name" and self.tokens[self.index][1].upper() not in _OPERATORS:
             line = self.tokens[self.index][2]
             first = self.advance()
@@ -232,6 +237,9 @@ class _Words:
                 if names is None:
                     raise _UnreadError(f"{first}-{last} is no list of variables")
             assert names is not None
+            count += len(names)
+            if count > MOST_VARIABLES**2:
+                raise FormulaError(TOO_MANY_VARIABLES)
             entry = _Entry(tuple(names), line)
             if self.take("@"):
                 entry = replace(entry, fixed=self.number())

@@ -11,8 +11,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import duckdb
 
 from mlm_ops.errors import DataError, FormulaError
 from mlm_ops.language.model import number_text
@@ -22,15 +25,14 @@ from mlm_ops.structural.fit import SemFit
 from mlm_ops.structural.fitting import collect_sem, fit_sem
 from mlm_ops.structural.model import BETWEEN, WITHIN, Item, Operator
 from mlm_ops.structural.mplus_commands import Names, Refusals, Statement, new_names, option_named, statements_of
+from mlm_ops.structural.mplus_constraints import constraint_lines
 from mlm_ops.structural.mplus_define import Step, centering_step, define_step, missing_codes, select_of
 from mlm_ops.structural.mplus_paths import Paths
 from mlm_ops.structural.parameters import parameter_table
 from mlm_ops.structural.syntax import parse_sem
 from mlm_ops.warehouse.boundary import checked
+from mlm_ops.warehouse.faults import why_it_failed
 from mlm_ops.warehouse.source import Source, open_source
-
-if TYPE_CHECKING:
-    import duckdb
 
 #: Commands that say nothing on the model.
 _LEFT_OUT = ("DATA", "OUTPUT", "SAVEDATA", "PLOT")
@@ -40,6 +42,8 @@ _OF_SEARCH = (
     *("ALGORITHM", "INTEGRATION", "ADAPTIVE", "PROCESSORS", "STARTS", "STITERATIONS", "INFORMATION"),
     *("ITERATIONS", "MITERATIONS", "H1ITERATIONS", "SDITERATIONS", "CONVERGENCE", "MCONVERGENCE", "H1CONVERGENCE"),
 )
+#: More than any input has: another file was named.
+_MOST_CHARACTERS = 1_000_000
 _WHY_NOT = {
     "CATEGORICAL": "categorical outcomes are not offered",
     "COUNT": "count outcomes are not offered",
@@ -59,7 +63,6 @@ _WHY_NOT = {
     "MODEL PRIORS": "Bayesian estimation is not offered",
     "MONTECARLO": "simulations are not offered",
 }
-_FUNCTIONS = {"EXP": "exp", "LOG": "log", "SQRT": "sqrt", "ABS": "abs"}
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,11 @@ class MplusModel:
         """The options of `mlm_ops.sem` beside the text and the data."""
         return {name: getattr(self, name) for name in ("cluster", "robust", "slopes", "missing")}
 
+    @property
+    def has_new_columns(self) -> bool:
+        """Whether DEFINE or MISSING make columns of those of the data."""
+        return bool(self._steps)
+
     def select(self, relation: str) -> str:
         """The rows of a table with the columns that DEFINE and MISSING make, as SQL; the table itself without any."""
         return select_of(relation, self._steps)
@@ -115,11 +123,16 @@ class MplusModel:
     def _prepared(self, source: Source) -> Source:
         if not self._steps:
             return source
+        new = {name for step in self._steps if step.is_new for name in step.columns}
+        source.require(name for step in self._steps for name in step.needs if name not in new)
         relation = f'({self.select(source.relation)}) as "mlm_rows"'
         try:
             rows = source.query(f"describe select * from {relation}").fetchall()
-        except Exception as error:
-            raise DataError(f"The columns that DEFINE and MISSING make cannot be read: {error}") from error
+        except duckdb.Error as error:
+            raise DataError(
+                f"The columns that DEFINE and MISSING make of {source.description} cannot be read: "
+                f"{why_it_failed(error)}"
+            ) from error
         return replace(source, relation=relation, types={row[0]: row[1] for row in rows})
 
     def __str__(self) -> str:
@@ -157,12 +170,21 @@ def from_mplus(text: str | Path) -> MplusModel:
     ('school', True)
     """
     content = str(text)
-    if isinstance(text, Path) or ("\n" not in content and ";" not in content):
-        try:
-            content = Path(text).read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"The Mplus input {str(text)!r} cannot be read: {error}") from error
+    if isinstance(text, PathLike) or ("\n" not in content and ";" not in content):
+        content = _content_of(Path(text))
     return _Reader(statements_of(content)).model()
+
+
+def _content_of(path: Path) -> str:
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            content = file.read(_MOST_CHARACTERS + 1)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = "it is no UTF-8 text" if isinstance(error, UnicodeDecodeError) else (error.strerror or "unreadable")
+        raise DataError(f"Cannot read the Mplus input {str(path)!r}: {reason}.") from error
+    if len(content) > _MOST_CHARACTERS:
+        raise DataError(f"The Mplus input {str(path)!r} has more than {_MOST_CHARACTERS:,} characters; is it another?")
+    return content
 
 
 class _Reader:
@@ -196,7 +218,8 @@ class _Reader:
             self.refusals.faults.append((0, "The input has no MODEL."))
         self.check_levels(paths)
         self.refusals.check()
-        definitions = self.constraints(set(filter(None, (item.label for item in paths.items.values()))))
+        labels = {item.label for item in paths.items.values() if item.label is not None}
+        definitions = constraint_lines(self.of("MODEL CONSTRAINT"), labels, self.names, self.refusals)
         self.refusals.check()
         items = self.with_parts(paths)
         slopes: SlopeCentering = "observed" if paths.slopes else "latent"
@@ -335,64 +358,6 @@ class _Reader:
             items += [Item(level, name, "~~", name) for name in names if name not in there]
         return items
 
-    def constraints(self, labels: set[str]) -> list[str]:
-        """The lines of MODEL CONSTRAINT: definitions of new parameters, and what holds between parameters."""
-        new: list[str] = []
-        lines: dict[str, str] = {}
-        relations: list[str] = []
-        for statement in self.of("MODEL CONSTRAINT"):
-            match = re.fullmatch(r"NEW\s*\((.*)\)", statement.text, re.DOTALL | re.IGNORECASE)
-            if match is not None:
-                words = re.sub(r"[*@]\s*-?[\d.]+", " ", match[1])
-                listed = new_names(words)
-                if listed is None:
-                    self.refusals.add(statement, "NEW names parameters, with starting values behind *")
-                new += [self.names.of(name) for name in listed or []]
-                continue
-            sides = re.fullmatch(r"([^=<>]+)([=<>])([^=<>]+)", statement.text, re.DOTALL)
-            parts = None if sides is None else [self.arithmetic(side, labels | {*new}) for side in (sides[1], sides[3])]
-            if sides is None or parts is None or None in parts:
-                self.refusals.add(statement, "expected an equation or inequality of labels and numbers")
-                continue
-            left, right = parts
-            if sides[2] == "=" and left in new and left not in lines:
-                lines[left] = f"{left} := {right}"
-            else:
-                relations.append(f"{left} {'==' if sides[2] == '=' else sides[2]} {right}")
-        for name in new:
-            if name not in lines and not self.refusals.faults:
-                raise FormulaError(f"The new parameter {name!r} of MODEL CONSTRAINT has no equation {name} = ….")
-        return [*lines.values(), *relations]
-
-    def arithmetic(self, text: str, labels: set[str]) -> str | None:
-        """One side in our arithmetic; None where it names what is no label."""
-        words = re.findall(r"\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+|[A-Za-z]\w*|\*\*|\S", text)
-        result = []
-        for place, word in enumerate(words):
-            if word[0].isalpha():
-                is_call = words[place + 1 : place + 2] == ["("]
-                name = _FUNCTIONS.get(word.upper()) if is_call else self.names.of(word)
-                if name is None or (not is_call and name not in labels):
-                    return None
-                result.append(name)
-            elif word == "**":
-                result.append("^")
-            elif word in {"+", "-", "*", "/", "^", "(", ")"} or word[0].isdigit() or word[0] == ".":
-                result.append(word)
-            else:
-                return None
-        return _spaced(result)
-
-
-def _spaced(words: Sequence[str]) -> str:
-    """Signs of sums with blanks around them."""
-    text = ""
-    for place, word in enumerate(words):
-        before = words[place - 1] if place else "("
-        is_sum = word in {"+", "-"} and before not in {"(", "+", "-", "*", "/", "^"}
-        text += f" {word} " if is_sum else word
-    return text
-
 
 def _with_mplus_defaults(items: list[Item], slopes: SlopeCentering) -> list[Item]:
     """The items, and what Mplus has where our defaults have something else."""
@@ -431,7 +396,8 @@ def _term(item: Item, *, free: bool) -> str:
     """One term with its modifiers; `free` where a star frees what would be fixed."""
     if item.slope is not None:
         return f'rv("{item.slope}")*{item.rhs}'
-    parts = [item.label] if item.label is not None else []
+    # NA frees a parameter, unless it is called a label
+    parts = [] if item.label is None else ['label("NA")' if item.label == "NA" else item.label]
     if item.fixed is not None:
         parts.append(number_text(item.fixed))
     elif item.freed and free:

@@ -138,8 +138,8 @@ def parameter_table(model: SemModel, centering: SlopeCentering = "latent") -> Pa
     """
     if model.n_groups is not None:
         raise FormulaError(
-            f"c() has a value for each of several groups of rows. Got {model.n_groups} values and no group; give the "
-            "column by group=, or write one value."
+            f"A value for each group, by c(), needs groups. Got {model.n_groups} values and no group; give the column "
+            "by group=, or write one value."
         )
     items = filled_items(model)
     rows, n_free = number_rows(items)

@@ -56,8 +56,8 @@ class ScoreTest:
     scaling_factor, statistic_scaled, p_value_scaled
         For others; NaN where a variance of the model is zero or a correlation one.
     epc, epc_std_all
-        The expected parameter change, in the parameter's units and completely standardised by its level's deviations;
-        of an equation the expected difference of its two sides.
+        The expected parameter change, in the parameter's units and completely standardised by its level's deviations
+        in its group; of an equal parameter from the common value; of an equation the expected difference of its sides.
     at_bound
         Whether it is of a variance that is zero, or of a covariance with a variable whose variance is.
     """

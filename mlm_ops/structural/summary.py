@@ -98,9 +98,8 @@ def _groups(record: SemRecord) -> Iterator[str]:
         sizes = zip(record.group_values, record.measures.by_group, strict=True)
         texts = (f"{value} ({count(one.n_obs)} rows in {count(one.n_clusters)})" for value, one in sizes)
         yield f"groups of {record.grouping.name}: {', '.join(texts)}"
-        if record.grouping.equal:
-            but = f", but {', '.join(record.grouping.partial)}" if record.grouping.partial else ""
-            yield f"equal in all groups: {', '.join(record.grouping.equal)}{but}"
+        if record.grouping.equal_text is not None:
+            yield f"equal in all groups: {record.grouping.equal_text}"
 
 
 def _shares_by_group(record: SemRecord) -> Iterator[str]:

@@ -238,7 +238,7 @@ def sem_fit(record: SemRecord) -> pl.DataFrame:
             "slopes": [record.slopes if table.slopes else None],
             "missing": [record.missing],
             "grouped_by": [None if grouping is None else grouping.name],
-            "group_equal": [None if grouping is None else ", ".join(grouping.equal) or None],
+            "group_equal": [None if grouping is None else grouping.equal_text],
             "n_populations": [None if grouping is None else len(table.groups)],
             "seconds": [record.seconds],
             "notes": ["\n".join(record.notes) or None],

@@ -83,6 +83,35 @@ def test_drift_is_published_and_the_influences_of_groups_are_not(connection, tmp
         assert published.execute("select count(*) from mlm.influence").fetchall() == [(0,)]
 
 
+def test_parameters_of_groups_are_compared_group_by_group():
+    text = """
+analysis: groups
+data: rows
+levels: school
+models: {m: 'mathach ~ ses + (1 | school)'}
+sem:
+  path: {model: "level: 1\\n mathach ~ ses\\nlevel: 2\\n mathach ~~ mathach", group: sector}
+"""
+    with duckdb.connect() as connection:
+        connection.execute(f"create table rows as from '{HSB}'")
+        for number, file in enumerate((text, text, text.replace("sector", "sector, group_equal: regressions"))):
+            analysis, now = parse_analysis(file), datetime.now(UTC)
+            result = fit_analysis(analysis, connection)
+            facts = run_facts(analysis, result.moments)
+            run = Run(run_id=f"r{number}", analysis="groups", started_at=now, finished_at=now, **facts)
+            write_run(connection, run, result.tables, analysis.history)
+        rows = """
+            select term, before = now from mlm.drift
+            where model = 'path' and against = 'previous' and run_id = ? and kind = 'sem_parameter'
+        """
+        found = dict(connection.execute(rows, ["r1"]).fetchall())
+        assert found["mathach ~ ses in Catholic"]
+        assert found["mathach ~ ses in Public"]
+        assert len(found) == 10
+        # of an equality there was none before
+        assert len(connection.execute(rows, ["r2"]).fetchall()) == 12
+
+
 def test_a_structural_model_that_is_asked_for_otherwise_is_not_compared():
     """Of other rows by the same text the parameters are others; what is fixed has no row."""
     text = """

@@ -329,3 +329,23 @@ def test_a_file_is_read_where_a_table_is_not_meant(tmp_path: Path) -> None:
     fit = mlm.fit("y ~ 1 + (1 | g)", tmp_path / "rows.csv")
     found = duckdb.sql(fit.prediction_sql(str(tmp_path / "rows.csv"))).pl()
     np.testing.assert_allclose(found["prediction"], fit.predict(rows)["prediction"], rtol=TOLERANCE)
+
+
+def test_names_of_units_are_cut_apart_whatever_is_in_them() -> None:
+    """Each unit's effect comes to its rows, with separators, quotes and an empty text among the names."""
+    names = ["", ",", "-.,/", "a,b", "it's", "x-y", "\x1f;|", "ü\n-", "end,"]
+    rng = np.random.default_rng(3)
+    data = pl.DataFrame({"g": names * 6}).with_columns(
+        y=pl.Series(rng.normal(size=54)) + pl.Series([float(names.index(n)) for n in names * 6])
+    )
+    fit = mlm.fit("y ~ 1 + (1 | g)", data)
+    with duckdb.connect() as connection:
+        connection.register("rows", data.to_arrow())
+        ours = connection.sql(
+            f"select g, any_value(prediction) as p from ({fit.prediction_sql('rows')}) group by g"
+        ).pl()
+    effects = dict(fit.random_effects.select("unit", "estimate").iter_rows())
+    assert len(effects) == len(names)
+    mean = fit.fixed_effects["estimate"][0]
+    for name, prediction in ours.iter_rows():
+        assert prediction == pytest.approx(mean + effects[name], rel=1e-14, abs=1e-14)

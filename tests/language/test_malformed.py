@@ -595,7 +595,22 @@ FILES: list[tuple[str, str]] = [
     (
         FILE + "sem: {s: {model: 'f =~ a', clustr: g}}\n",
         "unknown key 'sem.s.clustr' (did you mean 'cluster'?); expected one of model, cluster, robust, slopes, "
-        "missing.",
+        "missing, mplus.",
+    ),
+    (
+        FILE + "sem: {s: {model: 'f =~ a', mplus: x}}\n",
+        "sem takes either model, or mplus with the text of an Mplus input; write one of them.",
+    ),
+    (
+        FILE + "sem:\n  s:\n    mplus: |\n      VARIABLE: NAMES = y g; CLUSTER = g;\n      ANALYSIS: TYPE = TWOLEVEL;\n"
+        "        ESTIMATOR = BAYES;\n      MODEL: %WITHIN% y;\n",
+        "Line 3 (ESTIMATOR = BAYES) is not read: estimators are ML and MLR here.",
+    ),
+    (
+        FILE + "sem:\n  s:\n    mplus: |\n      VARIABLE: NAMES = y x g; CLUSTER = g; WITHIN = x;\n"
+        "      DEFINE: CENTER x (GRANDMEAN);\n      ANALYSIS: TYPE = TWOLEVEL;\n      MODEL: %WITHIN% y ON x;\n",
+        "DEFINE and MISSING codes of an Mplus input make columns, and an analysis takes those of its data; make them "
+        'in a view: select * replace ("x" - avg("x") over () as "x") from ….',
     ),
     (
         FILE + "sem: {s: 'nonsense'}\n",

@@ -115,6 +115,28 @@ def test_what_a_relation_may_be(connection: duckdb.DuckDBPyConnection) -> None:
         same(from_sql(connection, SIMPLE, relation), expected)
 
 
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("school::utinyint", "school::ubigint", "school::hugeint", "school::double", "school::decimal(9, 2)"),
+        *("'s' || school", "if(school % 2 = 0, '', 'it''s:' || school)", "date '2020-01-01' + school::int"),
+    ],
+)
+def test_groups_of_every_type_beside_factors(connection: duckdb.DuckDBPyConnection, key: str) -> None:
+    """Whole numbers are grouped by as they are, other keys as text; factors together, whatever their levels hold."""
+    connection.execute(
+        f"create or replace temp table typed as select * replace (if(size % 7 = 0, null, {key}) as school), "
+        "if(ses > 0, '1:a', ':') as one, if(size % 2 = 0, '', '3:1:a') as two from "
+        "(select * replace (school % 200 as school) from students)"
+    )
+    formula = "mathach ~ ses + one + two + (ses | school)"
+    ours = from_sql(connection, formula, "typed", "mlm_random_effects")
+    fit = mlm.fit(formula, "typed", connection=connection)
+    assert {"one[:]", "two[3:1:a]"} & set(fit.fixed_effects["term"])
+    same(ours.sort("unit", "term"), fit.random_effects.sort("unit", "term"))
+    same(from_sql(connection, formula, "typed"), fit.fixed_effects)
+
+
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_a_table_of_moments(connection: duckdb.DuckDBPyConnection, function: str) -> None:
     """What a table of moments holds is found by the statement itself, as it is for rows."""

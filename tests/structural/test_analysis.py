@@ -91,7 +91,45 @@ def test_score_tests_are_a_table_where_they_are_asked_for(connection):
     assert few["sem_score_tests"].is_empty()
 
 
+GROUPED = """
+analysis: simulated
+data: (select *, g % 2 as half from rows)
+levels: g
+models:
+  null: y ~ 1 + (1 | g)
+sem:
+  factor:
+    model: "cfa: f =~ x + m + y"
+    group: half
+    group_equal: loadings
+    group_partial: [f=~y]
+"""
+
+
+def test_groups_stand_in_the_tables_and_small_ones_hide_the_model(connection):
+    found = fit_analysis(parse_analysis(GROUPED), connection).tables
+    alone = sem(
+        "cfa: f =~ x + m + y",
+        "select *, g % 2 as half from rows",
+        "g",
+        connection=connection,
+        group="half",
+        group_equal="loadings",
+        group_partial="f=~y",
+    )
+    assert found["sem_parameters"].drop("model").equals(alone.parameters)
+    assert found["sem_parameters"]["population"].unique(maintain_order=True).to_list() == ["0", "1"]
+    row = found["sem_fit"].row(0, named=True)
+    assert (row["grouped_by"], row["group_equal"], row["n_populations"]) == ("half", "loadings, but f=~y", 2)
+    least = alone.populations["n_obs"].min()
+    for rows, is_hidden in ((least, False), (least + 1, True)):
+        tables = fit_analysis(parse_analysis(f"{GROUPED}min_publish_n: {rows}\n"), connection).tables
+        assert all(tables[name].is_empty() is is_hidden for name in ("sem_parameters", "sem_fit", "sem_variables"))
+
+
 BAD = [
+    (GROUPED.replace("group: half", "robust: true"), "Model 'factor' of sem: group_equal is of groups of rows."),
+    (GROUPED.replace("equal: loadings", "equal: loading"), "group_equal is not understood. Got 'loading'"),
     (FILE.replace("robust: true", "score_tests: 4"), "score_tests"),
     (FILE.replace("levels: g", "levels: [g, h]"), "Model 'indirect' of sem has no clusters. Got 2 levels"),
     (FILE.replace("y ~ x\n      level", "y ~ ~ x\n      level"), "Model 'robust' of sem: The model does not parse"),
@@ -114,3 +152,21 @@ def test_an_error_about_a_column_names_the_model(connection):
     with pytest.raises(DataError) as caught:
         fit_analysis(parse_analysis(text), connection)
     assert "analysis simulated, model indirect of sem: 'x' stands at level 2 only, and varies" in str(caught.value)
+
+
+def test_an_mplus_input_is_its_model_and_options():
+    mplus = """
+    mplus: |
+      VARIABLE: NAMES = g x m y;  CLUSTER = g;  WITHIN = x;
+      ANALYSIS: TYPE = TWOLEVEL RANDOM;
+      MODEL:
+        %WITHIN%
+        a | m ON x;
+        y ON m x;
+        %BETWEEN%
+        m WITH a;
+    slopes: latent
+"""
+    spec = parse_analysis(FILE + "  of_mplus:" + mplus).sem["of_mplus"]
+    assert spec.model == 'level: 1\n  m ~ rv("a")*x\n  y ~ m + x\nlevel: 2\n  m ~~ a\n  y ~~ y'
+    assert (spec.cluster, spec.robust, spec.slopes, spec.missing) == ("g", True, "latent", "listwise")

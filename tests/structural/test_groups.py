@@ -351,8 +351,8 @@ MIXED = rows().with_columns(region=pl.when(pl.int_range(pl.len()) % 2 == 0).then
             SHORT.replace("~ x1", "~ c(a, b)*x1"),
             rows(),
             {},
-            "c() has a value for each of several groups of rows. Got 2 values and no group; give the column by group=, "
-            "or write one value.",
+            "A value for each group, by c(), needs groups. Got 2 values and no group; give the column by group=, or "
+            "write one value.",
         ),
         (
             SHORT,

@@ -144,8 +144,8 @@ def test_lists_labels_and_values():
 
 def test_new_parameters_and_constraints():
     model = read(
-        "%WITHIN%\n y ON x (a);\n%BETWEEN%\n y ON w (b);\nMODEL CONSTRAINT:\n NEW(ratio*.5 gap);\n gap = a - b;\n"
-        " ratio = EXP(gap)**2/-b;\n a > 0;  0 = a*b - .25;"
+        "%WITHIN%\n y ON x (a);\n%BETWEEN%\n y ON w (b);\nMODEL CONSTRAINT:\n NEW(ratio*.5 gap);\n"
+        " ratio = EXP(gap)**2/-b;\n gap = a - b;\n a > 0;  0 = a*b - .25;"
     )
     assert model.text.splitlines()[-4:] == ["gap := a - b", "ratio := exp(gap)^2/-b", "a > 0", "0 == a*b - .25"]
 
@@ -176,6 +176,9 @@ def test_define_and_missing_make_columns():
     )
     ours = mlm.sem(model.text, made, **model.options)
     assert model.fit(rows).estimate.log_likelihood == pytest.approx(ours.estimate.log_likelihood, abs=1e-8)
+    with pytest.raises(DataError) as lacking:
+        model.fit(rows.drop("v"))
+    assert str(lacking.value).startswith("Column 'v' is not in the data. Its columns are g, w, z, x, y, ")
 
 
 def test_what_is_not_read_is_told_by_line_and_at_once():
@@ -267,6 +270,34 @@ def test_structures_of_the_users_guide(example):
     assert str(fault.value) == refusal
 
 
+WHOLE = [
+    ("ANALYSIS: TYPE = TWOLEVEL;\nMODEL: %WITHIN% y;", "VARIABLE: NAMES = … with all of them."),
+    ("VARIABLE: NAMES = y g;\nMODEL: %WITHIN% y;", "A two-level model has one variable of clusters. Got none"),
+    ("VARIABLE: NAMES = y g; CLUSTER = g;\nMODEL: %WITHIN% y;", "Write ANALYSIS: TYPE = TWOLEVEL."),
+    ("VARIABLE: NAMES = y g; CLUSTER = g;\nANALYSIS: TYPE = TWOLEVEL;", "The input has no MODEL."),
+    (
+        "VARIABLE: NAMES = y g; CLUSTER = g;\nANALYSIS: TYPE = TWOLEVEL;\nMODEL: y;",
+        "(y) is not read: a statement stands",
+    ),
+    (
+        "VARIABLE: NAMES = y1-y900 g; CLUSTER = g;\nANALYSIS: TYPE = TWOLEVEL;\nMODEL: %WITHIN% y1-y900 WITH y1-y900;",
+        "The model has more than 200 variables.",
+    ),
+    (
+        "VARIABLE: NAMES = y x g; CLUSTER = g;\nANALYSIS: TYPE = TWOLEVEL;\nMODEL: %WITHIN% y ON x (a);\n"
+        "MODEL CONSTRAINT: NEW(d); a > 0;",
+        "The new parameter 'd' of MODEL CONSTRAINT has no equation d = ….",
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "sentence"), WHOLE)
+def test_what_an_input_has_to_have(text, sentence):
+    with pytest.raises(FormulaError) as fault:
+        mlm.from_mplus(text)
+    assert sentence in str(fault.value)
+
+
 def test_files_are_read(tmp_path):
     path = tmp_path / "model.inp"
     text = HEAD.format(model="%WITHIN%\n y ON x;\n%BETWEEN%\n y ON w;", use="y x w", within="x", between="w", more="")
@@ -274,7 +305,7 @@ def test_files_are_read(tmp_path):
     assert mlm.from_mplus(path).text == mlm.from_mplus(str(path)).text == "level: 1\n  y ~ x\nlevel: 2\n  y ~ w"
     with pytest.raises(DataError) as missing:
         mlm.from_mplus("no_such.inp")
-    assert str(missing.value).startswith("The Mplus input 'no_such.inp' cannot be read: ")
+    assert str(missing.value) == "Cannot read the Mplus input 'no_such.inp': No such file or directory."
     with pytest.raises(FormulaError) as other:
         mlm.from_mplus("level: 1\n y ~ x")
     assert str(other.value) == (

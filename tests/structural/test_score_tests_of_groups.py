@@ -74,34 +74,33 @@ def test_indices_are_lavaans(name: str, information: str) -> None:
         assert keys == {id(test) for test in tests.values()}
 
 
-#: What is released, of which exception the larger model has it.
+#: Of which rows, beside which exception, what is released, and its name as another exception.
 FREED = {
-    "a loading within": ("metric_even", (1, 1, "fw", "=~", "y3"), "fw=~y3"),
-    "a loading between": ("metric_even", (1, 2, "fb", "=~", "y3"), "fb=~y3"),
-    "an intercept": ("scalar_even", (1, 2, "y3", "~1", ""), "y3~1"),
-    "of groups of other sizes": ("scalar_uneven", (1, 2, "y4", "~1", ""), "y4~1"),
+    "a loading within": ("even", "y2~1", (1, 1, "fw", "=~", "y3"), "fw=~y3"),
+    "a loading between": ("even", "y2~1", (1, 2, "fb", "=~", "y3"), "fb=~y3"),
+    "an intercept": ("even", "y2~1", (1, 2, "y3", "~1", ""), "y3~1"),
+    "of groups of other sizes": ("uneven", "y2~1", (1, 1, "fw", "=~", "y3"), "fw=~y3"),
 }
 
 
 @pytest.mark.parametrize("name", FREED)
 def test_small_indices_foretell_the_likelihood_ratio_and_the_estimate(name: str) -> None:
-    base, key, exception = FREED[name]
-    smaller = fitted(base)
-    kinds = ["loadings", "intercepts"] if base.startswith("scalar") else ["loadings"]
-    kind = rows(base.rsplit("_", 1)[1])
-    freed = mlm.sem(CFA, kind, cluster="cluster", group="region", group_equal=kinds, group_partial=exception)
+    kind, before, key, exception = FREED[name]
+    options: dict[str, Any] = {"cluster": "cluster", "group": "region", "group_equal": ["loadings", "intercepts"]}
+    smaller = mlm.sem(CFA, rows(kind), **options, group_partial=before)
+    freed = mlm.sem(CFA, rows(kind), **options, group_partial=[before, exception])
     test = by_key(smaller.estimate)[key]
     ratio = smaller.compare(freed).row(0, named=True)
     assert ratio["df"] == 1
-    # a quadratic's minimum for the deviance's: they part by a share of the root of index over clusters
-    assert test.statistic == pytest.approx(ratio["statistic"], rel=0.1)
     group, level, lhs, op, rhs = key
     value = ("north", "south")[group]
-    before, after = (
+    equal, own = (
         fit.parameters.filter(population=value, level=level, lhs=lhs, op=op, rhs=rhs)["estimate"].item()
         for fit in (smaller, freed)
     )
-    assert test.epc == pytest.approx(after - before, rel=0.15)
+    # a quadratic's minimum for the deviance's: they part by a share of the root of index over clusters
+    assert test.statistic == pytest.approx(ratio["statistic"], rel=0.1)
+    assert test.epc == pytest.approx(own - equal, rel=0.15)
 
 
 def test_the_intercept_that_differs_is_the_first() -> None:

@@ -35,6 +35,18 @@ REASONS = {
     "mlm_ops/results/fit.py": {
         "rows": "a quoted table, one SELECT in parentheses, or a reader of a file, its path a literal",
     },
+    "mlm_ops/analyses/store/drift_of_groups.py": {
+        "_influences(schema, 'now', 'symbol')": "a query of qualified names",
+        "_influences(schema, 'before', 'symbol_before')": "a query of qualified names",
+        "_units(schema, 'now')": "a query of qualified names",
+        "_units(schema, 'before')": "a query of qualified names",
+        "run": "a column of ours",
+        "symbol": "a column of ours",
+    },
+    "mlm_ops/analyses/store/long_rows.py": {
+        "_rows(table, run_id, analysis)": "a qualified name with comparisons of literals",
+        "rows": "a qualified name with comparisons of literals",
+    },
     "mlm_ops/analyses/store/history.py": {
         "pairs": "pairs of literals",
         "LATEST_FIRST": "a constant",
@@ -42,8 +54,7 @@ REASONS = {
     },
     "mlm_ops/inference/prediction/sql.py": {
         "key": "a quoted name",
-        "rows": "literals",
-        "names": "quoted names",
+        "', '.join(lists)": "literals and quoted names",
         "' and '.join(present)": "conditions on quoted names",
         "' or '.join(undetermined)": "comparisons of rendered expressions and literals",
         "total": "a sum of rendered expressions",
@@ -118,7 +129,11 @@ REASONS = {
     },
     "mlm_ops/moments/single_statement.py": {
         "number": "a cast of a quoted name",
-        "text": "a cast of a quoted name",
+        "label": "a cast of a quoted name",
+        "_is_type(name, TEXT)": "a test of a quoted name's type",
+        "_is_type(name, _WHOLE)": "a test of a quoted name's type",
+        "whole": "a quoted name",
+        "text": "a quoted name",
     },
     "mlm_ops/moments/needs.py": {
         "complete": "a condition of quoted expressions",

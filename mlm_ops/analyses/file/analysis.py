@@ -324,7 +324,7 @@ def parse_analysis(text: str) -> Analysis:
         keys = {
             "": list(Analysis.model_fields),
             "models": [*ModelSpec.model_fields, *LEVEL_KEYS],
-            "sem": list(SemSpec.model_fields),
+            "sem": [*SemSpec.model_fields, "mplus"],
         }
         raise AnalysisError(sentences(error, keys)) from error
     # compiled here, so that a fault in a formula or its options shows before any query

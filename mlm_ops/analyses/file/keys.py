@@ -128,8 +128,32 @@ class SemSpec(Record):
 
 
 def sem_spec(spec: Any) -> Any:
-    """A bare text is the model's."""
-    return {"model": spec} if isinstance(spec, str) else spec
+    """A bare text is the model's; an Mplus input is a model's text and its options, which keys beside it overrule.
+
+    Raises
+    ------
+    ValueError
+        An Mplus input beside a model, with columns that its rows would have to get, or one that is not read.
+    """
+    if isinstance(spec, str):
+        return {"model": spec}
+    if not isinstance(spec, Mapping) or "mplus" not in spec:
+        return spec
+    others = {key: value for key, value in spec.items() if key != "mplus"}
+    if "model" in others or not isinstance(spec["mplus"], str):
+        raise ValueError("sem takes either model, or mplus with the text of an Mplus input; write one of them")
+    from mlm_ops.structural.mplus_reader import from_mplus
+
+    try:
+        model = from_mplus(spec["mplus"])
+    except MlmError as error:
+        raise ValueError(str(error).rstrip(".")) from error
+    if model.has_new_columns:
+        raise ValueError(
+            "DEFINE and MISSING codes of an Mplus input make columns, and an analysis takes those of its data; make "
+            f"them in a view: {model.select('…')}"
+        )
+    return {"model": model.text, **model.options, **others}
 
 
 def model_specs(value: Any) -> Any:
@@ -202,7 +226,7 @@ def without_rows(content: Any) -> Any:
         wrong.append("predictions")
     sem = content.get("sem")
     for name, spec in sem.items() if isinstance(sem, Mapping) else ():
-        if isinstance(spec, Mapping) and spec.get("missing") == "ml":
+        if isinstance(spec, Mapping) and sem_spec(spec).get("missing") == "ml":
             wrong.append(f"sem.{name}.missing")
     models = content.get("models")
     for name, spec in models.items() if isinstance(models, Mapping) else ():

@@ -13,7 +13,6 @@ import duckdb
 import polars as pl
 
 from mlm_ops.analyses.store.runs import in_todays_columns
-from mlm_ops.analyses.store.schema import RESULT_TABLES
 from mlm_ops.warehouse.connection import Connection
 from mlm_ops.warehouse.faults import error_class, why_it_failed
 from mlm_ops.warehouse.ownership import RESULTS, find_relations
@@ -53,13 +52,11 @@ def copy_rows(
     rows = _rows(table, run_id, analysis)
     if models is not None:
         rows += f" and (model is null or model in ({', '.join(map(literal, models))}))"
-    # a reader should see first what is flagged; rows without a word on it come before
-    order = " order by flagged desc nulls first, rowid" if "flagged" in RESULT_TABLES[table] else ""
     try:
         # two threads would hold back what the other has to write first, and without a bound every block that was read
         connection.execute(f"set threads = 1; set memory_limit = {literal(MEMORY)}")
         copied = connection.execute(
-            f"copy (select * from {rows}{order}) to {literal(str(path))} (format parquet, row_group_size {PIECE})"
+            f"copy (select * from {rows}) to {literal(str(path))} (format parquet, row_group_size {PIECE})"
         ).fetchall()
     except duckdb.Error as error:
         raise error_class(error)(f"The rows of table {table} cannot be read: {why_it_failed(error)}") from error

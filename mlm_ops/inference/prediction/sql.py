@@ -6,6 +6,7 @@ centering needs, and the empirical Bayes effects. Coefficients and grand means a
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -58,10 +59,21 @@ class Units:
 
     @property
     def values(self) -> str:
-        """The rows in SQL's own words, for want of a table."""
-        rows = ", ".join(f"({', '.join(map(literal, row))})" for row in self.frame.iter_rows())
-        names = ", ".join(map(identifier, self.frame.columns))
-        return f"(select * from (values {rows}) as written({names}))"
+        """The rows in SQL's own words, for want of a table: a text a column, as a word a cell takes long to parse."""
+        keys = len(self.columns)
+        cells = [self.frame[name].to_list() for name in self.frame.columns]
+        columns = [_split(texts) for texts in cells[:keys]]
+        columns += [f"cast({_split(list(map(repr, numbers)))} as double[])" for numbers in cells[keys:]]
+        names = map(identifier, self.frame.columns)
+        lists = [f"unnest({values}) as {name}" for values, name in zip(columns, names, strict=True)]
+        return f"(select {', '.join(lists)})"
+
+
+def _split(texts: Sequence[str]) -> str:
+    """SQL of a list of texts, cut from one at a character that is in none of them."""
+    whole = "".join(texts)
+    at = next(character for character in map(chr, range(ord(","), sys.maxunicode)) if character not in whole)
+    return f"string_split({literal(at.join(texts))}, {literal(at)})"
 
 
 @dataclass

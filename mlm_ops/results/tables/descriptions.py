@@ -77,9 +77,11 @@ COLUMNS: dict[str, str] = {
     "robust": "Whether standard errors are the sandwich of the clusters' scores",
     "slopes": "Of what random slopes are where a predictor stands at both levels: latent or observed; null without any",
     "missing": "listwise: rows that miss a value are left out; ml: full-information maximum likelihood",
-    "population": "The group of rows by group= that the row is of; null without groups, and for what is defined",
+    "population": "The group of rows by group= that the row is of; null without groups, and for what is defined or "
+    "an equation of labels",
     "grouped_by": "The column of group=, whose values are groups of rows; null without groups",
-    "group_equal": "Kinds of parameters that are equal in all groups of rows; null where group_equal names none",
+    "group_equal": "Kinds of parameters that are equal in all groups of rows, and which of them are not; null where "
+    "group_equal names none",
     "n_populations": "Groups of rows by group=; null without groups",
     "chi_square": "Likelihood ratio against the unrestricted model",
     "cfi": "Comparative fit index",
@@ -120,7 +122,8 @@ COLUMNS: dict[str, str] = {
     "statistic_scaled": "Likelihood ratio, or modification index, for rows that are not normal (MLR)",
     "restriction": "What would be released: a parameter that is left out, fixed to a value, or equal to others by a "
     "label or otherwise, or an equation",
-    "epc": "Expected change of the parameter without the restriction; of an equation, expected left side minus right",
+    "epc": "Expected change of the parameter without the restriction, of an equal one from the common value; of an "
+    "equation, expected left side minus right",
     "epc_std_all": "The same, completely standardised by the level's standard deviations; covariances by those of "
     "residuals",
     "at_bound": "Whether it is a variance that is zero, or a covariance of a variable whose variance is: p is not "

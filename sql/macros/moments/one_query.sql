@@ -4,13 +4,14 @@
    columns: list of {expression, name}, computed for each row; expected: names of columns that the relation should have,
    null for those that it has not; repeatable: whether the relation gives the same rows each time it is read;
    survey_of, moments_of, residual_of: arguments of the macros, for the relation mlm_rows; a center may read mlm_survey;
-   survey_of.inside: numbers whose missing values are counted, and nothing else. #}
-{% macro one_query(relation, columns, expected, repeatable, complete, survey_of, moments_of, residual_of=none) %}
+   survey_of.inside: numbers whose missing values are counted, and nothing else; missing_units: expressions whose
+   missing values are counted as those of units. #}
+{% macro one_query(relation, columns, expected, repeatable, complete, survey_of, missing_units, moments_of, residual_of=none) %}
   {{- return(adapter.dispatch('one_query', 'mlm')(
-    relation, columns, expected, repeatable, complete, survey_of, moments_of, residual_of)) -}}
+    relation, columns, expected, repeatable, complete, survey_of, missing_units, moments_of, residual_of)) -}}
 {% endmacro %}
 
-{% macro default__one_query(relation, columns, expected, repeatable, complete, survey_of, moments_of, residual_of=none) %}
+{% macro default__one_query(relation, columns, expected, repeatable, complete, survey_of, missing_units, moments_of, residual_of=none) %}
 with mlm_described as (
   select list([column_name, column_type]) as columns
   from (describe select * from {{ relation }})
@@ -30,10 +31,10 @@ mlm_incomplete as (
   select * from mlm_rows where not ({{ complete }})
 ),
 mlm_survey as (
-  {{ mlm.survey('mlm_rows', survey_of.numbers, survey_of.categories, survey_of.units, complete) }}
+  {{ mlm.survey('mlm_rows', survey_of.numbers, survey_of.categories, [], complete, 0) }}
 ),
 mlm_missing as (
-  {{ mlm.missing('mlm_incomplete', survey_of.numbers + survey_of.inside, survey_of.categories, survey_of.units) }}
+  {{ mlm.missing('mlm_incomplete', survey_of.numbers + survey_of.inside, survey_of.categories, missing_units) }}
 ),
 mlm_moments as (
   {{ mlm.moments('mlm_rows', moments_of.units, moments_of.variables, moments_of.monomials, moments_of.constants, complete) }}
