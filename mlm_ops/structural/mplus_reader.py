@@ -13,9 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
-from typing import Any
-
-import duckdb
+from typing import TYPE_CHECKING, Any
 
 from mlm_ops.errors import DataError, FormulaError
 from mlm_ops.language.model import number_text
@@ -31,8 +29,10 @@ from mlm_ops.structural.mplus_paths import Paths
 from mlm_ops.structural.parameters import parameter_table
 from mlm_ops.structural.syntax import parse_sem
 from mlm_ops.warehouse.boundary import checked
-from mlm_ops.warehouse.faults import why_it_failed
 from mlm_ops.warehouse.source import Source, open_source
+
+if TYPE_CHECKING:
+    import duckdb
 
 #: Commands that say nothing on the model.
 _LEFT_OUT = ("DATA", "OUTPUT", "SAVEDATA", "PLOT")
@@ -124,15 +124,16 @@ class MplusModel:
         if not self._steps:
             return source
         new = {name for step in self._steps if step.is_new for name in step.columns}
-        source.require(name for step in self._steps for name in step.needs if name not in new)
-        relation = f'({self.select(source.relation)}) as "mlm_rows"'
-        try:
-            rows = source.query(f"describe select * from {relation}").fetchall()
-        except duckdb.Error as error:
+        needs = [name for step in self._steps for name in step.needs if name not in new]
+        source.require(needs)
+        texts = [repr(n) for n in dict.fromkeys(needs) if n != self.cluster and not source.is_numeric(n)]
+        if texts:
             raise DataError(
-                f"The columns that DEFINE and MISSING make of {source.description} cannot be read: "
-                f"{why_it_failed(error)}"
-            ) from error
+                f"DEFINE and MISSING of an Mplus input are of columns of numbers. Got {', '.join(texts)} of another "
+                "kind; give them as numbers."
+            )
+        relation = f'({self.select(source.relation)}) as "mlm_rows"'
+        rows = source.query(f"describe select * from {relation}").fetchall()
         return replace(source, relation=relation, types={row[0]: row[1] for row in rows})
 
     def __str__(self) -> str:
@@ -241,6 +242,7 @@ class _Reader:
         """The codes of missing cells of columns that the model or DEFINE names."""
         words = {word.lower() for statement in self.of("DEFINE") for word in re.findall(r"\w+", statement.text)}
         words |= {name.lower() for name in self.in_model(items)}
+        words -= {name.lower() for name in self.variables["CLUSTER"]}
         columns = {name: expression for name, expression in self.codes.items() if name.lower() in words}
         return [Step(columns)] if columns else []
 

@@ -163,7 +163,7 @@ def test_define_and_missing_make_columns():
     assert model.select("t") == (
         'select *, "x" * "v" ** 2 - 1 as "xv" from (select * replace ("x" - avg("x") over (partition by "g") as "x") '
         'from (select *, avg("x") over (partition by "g") as "xm" from (select * replace ('
-        'case when "g" in (-9) then null else "g" end as "g", case when "y" in (-9) then null else "y" end as "y", '
+        'case when "y" in (-9) then null else "y" end as "y", '
         'case when "x" in (-9) then null else "x" end as "x", case when "v" in (-9) then null else "v" end as "v", '
         'case when "w" in (-9) then null else "w" end as "w") from t)))'
     )
@@ -179,6 +179,11 @@ def test_define_and_missing_make_columns():
     with pytest.raises(DataError) as lacking:
         model.fit(rows.drop("v"))
     assert str(lacking.value).startswith("Column 'v' is not in the data. Its columns are g, w, z, x, y, ")
+    with pytest.raises(DataError) as text:
+        model.fit(rows.with_columns(pl.col("v").cast(pl.String)))
+    assert str(text.value) == (
+        "DEFINE and MISSING of an Mplus input are of columns of numbers. Got 'v' of another kind; give them as numbers."
+    )
 
 
 def test_what_is_not_read_is_told_by_line_and_at_once():
