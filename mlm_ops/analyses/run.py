@@ -235,7 +235,7 @@ def question_tables(
 
 def sem_tables(analysis: Analysis, name: str, fitted: SemFit, moments: Moments) -> dict[str, pl.DataFrame]:
     """Every result table of one structural equation model of an analysis."""
-    tables = structural_tables.sem_tables(name, fitted)
+    tables = structural_tables.sem_tables(name, fitted, with_score_tests=analysis.sem[name].score_tests)
     least = analysis.min_publish_n
     if any(group.n_obs < least for group in fitted.measures.by_group):
         # a group's own parameters tell of its rows

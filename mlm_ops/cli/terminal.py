@@ -19,6 +19,7 @@ from mlm_ops.results.text.centering import remarks, versions_table
 from mlm_ops.results.text.side_by_side import NOTE_SUBJECTS, footnotes
 from mlm_ops.results.text.tables import cell_table
 from mlm_ops.results.words import CONTROL_CHARACTERS, REPLACEMENT, message, one_line, visible
+from mlm_ops.structural.largest_indices import remarks_on_indices
 from mlm_ops.structural.random_paths import without_random_paths
 
 #: What `mlm show` prints of each table, in this order; a table asked for by name is printed whole.
@@ -103,6 +104,10 @@ OVERVIEW: dict[str, tuple[str, ...]] = {
         "conf_high",
         "reliability",
     ),
+    "sem_score_tests": (
+        *("population", "level", "lhs", "op", "rhs", "restriction", "statistic", "df", "p_value", "statistic_scaled"),
+        *("p_value_scaled", "epc", "epc_std_all", "at_bound"),
+    ),
     "sem_variables": ("population", "level", "variable", "kind", "icc", "r_squared", "omega", "omega_std_error"),
     "drift": (
         *("against", "kind", "group", "term", "other", "before", "now", "difference", "std_error", "statistic"),
@@ -122,6 +127,7 @@ PROSE_WIDTH = 24
 LONG_TABLES = {
     "random_effects": 10,
     "sem_scores": 10,
+    "sem_score_tests": 10,
     "groups": 10,
     "unit_lines": 10,
     "curves": 10,
@@ -187,6 +193,8 @@ def show_tables(target: Console, tables: Mapping[str, pl.DataFrame], all_rows: C
         if name == "fit_statistics":
             criteria = comparable(frame, tables.get("fixed_effects"))
             columns, note = with_criteria(columns, criteria.columns), criteria.note
+        if name == "sem_score_tests":
+            note = "; ".join(remarks_on_indices(frame))
         show_table(target, name, frame.select("model", *columns), all_rows(name), LONG_TABLES.get(name), note)
     others = [name for name, frame in tables.items() if name not in OVERVIEW and not frame.is_empty()]
     if others:

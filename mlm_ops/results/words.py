@@ -70,7 +70,8 @@ FORMATS: dict[str, Callable[[float], str]] = {
     **dict.fromkeys(("deviance", "aic", "bic", "deviance_ml", "aic_ml", "bic_ml"), decimals(1)),
     **dict.fromkeys(("log_likelihood_given_x", "aic_given_x", "bic_given_x"), decimals(1)),
     **dict.fromkeys(("statistic", "statistic_scaled", "correlation", "seconds"), decimals(2)),
-    **dict.fromkeys(("icc", "reliability", "reliability_hlm", "share", "chi_square", "std_all"), decimals(3)),
+    **dict.fromkeys(("icc", "reliability", "reliability_hlm", "share", "chi_square"), decimals(3)),
+    **dict.fromkeys(("std_all", "epc_std_all"), decimals(3)),
     **dict.fromkeys(("r_squared", "omega", "omega_std_error"), decimals(3)),
     # between 0 and 1, and zero but for rounding where a model is saturated
     **dict.fromkeys(("cfi", "tli", "rmsea", "srmr_within", "srmr_between"), decimals(3)),

@@ -12,7 +12,7 @@ from mlm_ops.language.syntax import Call, Group, Name, Number, Operation, Syntax
 from mlm_ops.moments.arrays import Array, Numbers
 from mlm_ops.structural.matrices import LevelMoments, SemStructure, Structure
 from mlm_ops.structural.model import BETWEEN, WITHIN, Definition
-from mlm_ops.structural.parameters import ParameterTable
+from mlm_ops.structural.parameters import ParameterTable, SemParameter
 
 DRAWS = 20_000
 _OPERATORS: dict[str, Callable[[Numbers, Numbers], Numbers]] = {
@@ -208,33 +208,39 @@ def standardized(table: ParameterTable, structure: Structure, theta: Array) -> t
 
 def _standardized_rows(table: ParameterTable, structure: SemStructure, theta: Array, labels: dict[str, Array]) -> Array:
     """The values of one group's rows; those of labels that are new are put among the others."""
-    values = np.empty(len(table.rows))
+    estimates = np.array([row.value if row.index is None else theta[row.index] for row in table.rows])
+    values = estimates * standardizing_factors(table, table.rows, structure, theta)
+    for row, value in zip(table.rows, values, strict=True):
+        if row.label:
+            # a random slope is in units of the outcome by the predictor: in its own deviations no product has it
+            of_slope = not {row.lhs, row.rhs}.isdisjoint(table.between.slopes) and row.level == BETWEEN
+            labels.setdefault(row.label, np.asarray(np.nan if of_slope else value))
+    return values
+
+
+def standardizing_factors(
+    table: ParameterTable, rows: Sequence[SemParameter], structure: SemStructure, theta: Array
+) -> Array:
+    """By what parameters of one group's variables are multiplied to be standardised; NaN by a variance of zero."""
+    factors = np.full(len(rows), np.nan)
     for level, moments in zip((WITHIN, BETWEEN), average_moments(structure, theta), strict=True):
         at = {name: i for i, name in enumerate(table.variables(level).all)}
         deviation, residual = _roots(np.diag(moments.covariance)), _roots(np.diag(moments.spread))
-        for number, row in enumerate(table.rows):
-            if row.level != level:
+        for number, row in enumerate(rows):
+            if row.level != level or row.slope is not None:
                 continue
-            value = row.value if row.index is None else theta[row.index]
             left, right = at[row.lhs], at.get(row.rhs, at[row.lhs])
-            if row.slope is not None:
-                value = np.nan
-            elif row.op == "=~":
-                value = value * deviation[left] / deviation[right]
+            if row.op == "=~":
+                factors[number] = deviation[left] / deviation[right]
             elif row.op == "~":
-                value = value * deviation[right] / deviation[left]
+                factors[number] = deviation[right] / deviation[left]
             elif row.op == "~1":
-                value = value / deviation[left]
+                factors[number] = 1 / deviation[left]
             elif row.is_variance:
-                value = value / deviation[left] ** 2
+                factors[number] = 1 / deviation[left] ** 2
             else:
-                value = value / (residual[left] * residual[right])
-            values[number] = value
-            if row.label:
-                # a random slope is in units of the outcome by the predictor: in its own deviations no product has it
-                of_slope = not {row.lhs, row.rhs}.isdisjoint(table.between.slopes) and level == BETWEEN
-                labels.setdefault(row.label, np.asarray(np.nan if of_slope else value))
-    return values
+                factors[number] = 1 / (residual[left] * residual[right])
+    return factors
 
 
 def r_squared(table: ParameterTable, structure: SemStructure, theta: Array) -> list[tuple[int, str, float]]:

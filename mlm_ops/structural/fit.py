@@ -137,6 +137,15 @@ class SemFit(SemRecord):
         """
         return tables.SEM_TABLES["sem_invariance"](self)
 
+    @property
+    def score_tests(self) -> pl.DataFrame:
+        """Modification indices and expected parameter changes of all that the model leaves out, fixes or equates.
+
+        One row a restriction, the largest index first: how much chi-square would fall by without it, about, and how
+        far the parameter would move. They explore: what they suggest needs a reason, and other data to test it.
+        """
+        return tables.SEM_TABLES["sem_score_tests"](self)
+
     @checked(larger=options.LARGER)
     def compare(self, larger: SemFit) -> pl.DataFrame:
         """Likelihood ratio test of this model against a larger one that it is a restriction of, plain and scaled.

@@ -79,18 +79,23 @@ def undetermined(
 
 def _undetermined(structure: Structure, theta: Array, seen: Sequence[Seen] | None, slopes: Array) -> NDArray[np.bool_]:
     """(k,) parameters with a part in a direction along which no implied moment changes."""
+    derivatives = np.concatenate([moment_derivatives(structure, theta, seen), slopes.T], axis=1)
+    norms = np.linalg.norm(derivatives, axis=1)
+    has_no_effect = norms == 0
+    unit_derivatives = derivatives / np.where(has_no_effect, 1.0, norms)[:, None]
+    flat = null_space(unit_derivatives @ unit_derivatives.T, _ERROR)
+    return np.asarray(has_no_effect | (np.abs(flat).max(axis=1, initial=0.0) > 1e-4))
+
+
+def moment_derivatives(structure: Structure, theta: Array, seen: Sequence[Seen] | None = None) -> Array:
+    """(k, d) derivatives by the parameters of all that a model implies for the data, `seen` as in `undetermined`."""
     of_groups = []
     for number, (part, places) in enumerate(structure.parts):
         own = _derivatives(part, theta[places], None if seen is None else seen[number])
         spread = np.zeros((len(theta), own.shape[1]))
         spread[places] = own
         of_groups.append(spread)
-    derivatives = np.concatenate([*of_groups, slopes.T], axis=1)
-    norms = np.linalg.norm(derivatives, axis=1)
-    has_no_effect = norms == 0
-    unit_derivatives = derivatives / np.where(has_no_effect, 1.0, norms)[:, None]
-    flat = null_space(unit_derivatives @ unit_derivatives.T, _ERROR)
-    return np.asarray(has_no_effect | (np.abs(flat).max(axis=1, initial=0.0) > 1e-4))
+    return np.concatenate(of_groups, axis=1)
 
 
 def _derivatives(structure: SemStructure, theta: Array, seen: Seen | None) -> Array:

@@ -13,8 +13,8 @@ from mlm_ops.moments.record import Moments
 from mlm_ops.moments.sums import lower_by_rows
 from mlm_ops.structural.cluster_sums import ClusterSums, ClusterUnits, Statistics, cluster_sums
 from mlm_ops.structural.grouped_statistics import AnyStatistics
-from mlm_ops.structural.identification import undetermined
-from mlm_ops.structural.matrices import SemStructure, Structure
+from mlm_ops.structural.identification import Seen, undetermined
+from mlm_ops.structural.matrices import Structure
 from mlm_ops.structural.model import BETWEEN, WITHIN
 from mlm_ops.structural.parameters import ParameterTable
 from mlm_ops.structural.statistics import (
@@ -107,19 +107,18 @@ def check_information(table: ParameterTable, structure: Structure, statistics: A
     IdentificationError
         With these parameters, and the variables that are never seen together.
     """
-    if all(has_all_pairs(part) for part in statistics.by_group):
+    seen = seen_moments(structure, statistics)
+    if seen is None:
         return
-    pairs = [tuple(part.coverage(level)[0] > 0 for level in (WITHIN, BETWEEN)) for part in statistics.by_group]
-    seen = [_seen(part, *own) for (part, _), own in zip(structure.parts, pairs, strict=True)]
     unknown = undetermined(table, structure, seen)
     names = [name for name, is_unknown in zip(table.names(), unknown, strict=True) if is_unknown]
     if not names:
         return
     columns, apart = statistics.columns, []
-    for number, levels in enumerate(pairs):
+    for number, levels in enumerate(seen):
         where = f" of {table.groups[number]}" if table.groups else ""
         for unit, is_seen in zip(("row", "cluster"), levels, strict=True):
-            absent = np.argwhere(np.triu(~is_seen)).tolist()
+            absent = np.argwhere(np.triu(~is_seen[: len(columns), : len(columns)])).tolist()
             apart += [f"{columns[i]} and {columns[j]} in no {unit}{where}" for i, j in absent]
     raise IdentificationError(
         f"The missing values leave no information on {', '.join(names)}. Got values of {'; '.join(apart)} together. "
@@ -127,11 +126,18 @@ def check_information(table: ParameterTable, structure: Structure, statistics: A
     )
 
 
-def _seen(
-    structure: SemStructure, within: NDArray[np.bool_], between: NDArray[np.bool_]
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """The same over the columns and random slopes; slopes are seen with all that their clusters have."""
-    size, t = structure.n_columns, len(between)
-    whole = np.ones((size, size), dtype=bool)
-    whole[:t, :t] = between
-    return within, whole
+def seen_moments(structure: Structure, statistics: AnyStatistics) -> list[Seen] | None:
+    """Of each group, elements of Sigma_W and Sigma_B on which its cells tell anything; None where all are seen.
+
+    Those of Sigma_B are of the columns and random slopes, which are seen with all that their clusters have.
+    """
+    if all(has_all_pairs(part) for part in statistics.by_group):
+        return None
+    seen = []
+    for (part, _), own in zip(structure.parts, statistics.by_group, strict=True):
+        within, between = (own.coverage(level)[0] > 0 for level in (WITHIN, BETWEEN))
+        t = len(between)
+        whole = np.ones((part.n_columns, part.n_columns), dtype=bool)
+        whole[:t, :t] = between
+        seen.append((within[: part.n_row_level, : part.n_row_level], whole))
+    return seen

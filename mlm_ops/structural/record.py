@@ -36,6 +36,7 @@ from mlm_ops.structural.level_fit import crosses_levels
 from mlm_ops.structural.missing import has_all_pairs
 from mlm_ops.structural.model import SemModel
 from mlm_ops.structural.quadrature import CHECK, NODES
+from mlm_ops.structural.score_tests import ScoreTests, score_tests
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,11 @@ class SemRecord:
     def cluster_scores(self) -> tuple[ClusterScores, ...]:
         """What the latent variables of level 2 are in each cluster, of each group of rows."""
         return tuple(cluster_scores(one) for one in self.estimate.by_group)
+
+    @cached_property
+    def score_test_results(self) -> ScoreTests:
+        """What each restriction of the model holds back."""
+        return score_tests(self.estimate)
 
     @property
     def group_values(self) -> tuple[str | None, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from mlm_ops.errors import FormulaError
@@ -124,14 +124,23 @@ def _names(items: Iterable[Item]) -> set[str]:
     return {name for item in items for name in (item.lhs, item.rhs) if name}
 
 
+def arrows(paths: Iterable[tuple[str, str, str]]) -> list[tuple[str, str]]:
+    """What acts upon what, by left side, operator and right side: factors on indicators, predictors on outcomes."""
+    return [(lhs, rhs) if op == "=~" else (rhs, lhs) for lhs, op, rhs in paths if op in {"=~", "~"}]
+
+
+def acts_upon(source: str, target: str, drawn: Collection[tuple[str, str]]) -> bool:
+    """Whether arrows lead from one variable to another, or the two are one."""
+    reached = {source}
+    while more := {end for start, end in drawn if start in reached} - reached:
+        reached |= more
+    return target in reached
+
+
 def _check_no_loop(slopes: Sequence[RandomSlope], within: Sequence[Item]) -> None:
     """Refuse a predictor that its own outcome acts upon: rows would have no density in closed form."""
-    arrows = [(i.lhs, i.rhs) if i.op == "=~" else (i.rhs, i.lhs) for i in within if i.op in {"=~", "~"}]
     for slope in slopes:
-        reached = {slope.outcome}
-        while more := {target for source, target in arrows if source in reached} - reached:
-            reached |= more
-        if slope.predictor in reached:
+        if acts_upon(slope.outcome, slope.predictor, arrows((i.lhs, i.op, i.rhs) for i in within)):
             raise FormulaError(
                 f"A random slope is part of no loop. Got {slope.text}, and {slope.outcome!r} acts on "
                 f"{slope.predictor!r} in turn; leave one of the regressions out."

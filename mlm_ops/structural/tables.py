@@ -20,6 +20,7 @@ from mlm_ops.structural.equations import sem_equations
 from mlm_ops.structural.invariance_steps import RATIO, sem_invariance
 from mlm_ops.structural.model import BETWEEN, WITHIN
 from mlm_ops.structural.mplus import mplus_input
+from mlm_ops.structural.score_tests import sem_score_tests
 
 if TYPE_CHECKING:
     from mlm_ops.structural.comparison import Ratio
@@ -354,9 +355,14 @@ SEM_TABLES: dict[str, Callable[[SemRecord], pl.DataFrame]] = {
     "sem_scores": lambda record: sem_scores(
         record.cluster_scores, group_name(record.cluster), record.units, record.group_values
     ),
+    "sem_score_tests": lambda record: sem_score_tests(record.score_test_results, record.group_values),
 }
 
 
-def sem_tables(name: str, record: SemRecord) -> dict[str, pl.DataFrame]:
-    """The result tables of one structural equation model, each with column ``model`` first."""
-    return {table: with_model(name, draw_up(record)) for table, draw_up in SEM_TABLES.items()}
+def sem_tables(name: str, record: SemRecord, *, with_score_tests: bool = False) -> dict[str, pl.DataFrame]:
+    """The result tables of one structural equation model, each with column ``model`` first.
+
+    Without score tests where they are not asked for, as each explores a hundred models.
+    """
+    wanted = {table: draw_up for table, draw_up in SEM_TABLES.items() if with_score_tests or table != "sem_score_tests"}
+    return {table: with_model(name, draw_up(record)) for table, draw_up in wanted.items()}

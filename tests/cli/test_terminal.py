@@ -9,7 +9,8 @@ import pytest
 from rich.console import Console
 
 import mlm_ops as mlm
-from mlm_ops.cli.terminal import show_centering, show_table
+from mlm_ops.cli.terminal import show_centering, show_table, show_tables
+from tests.structural.cases import data
 
 TERMS = ["(Intercept)", "within(ses):sector[Public]"]
 FIXED = pl.DataFrame(
@@ -81,6 +82,17 @@ def test_notes_of_models_stand_below_without_the_rows_left_out() -> None:
     text = shown(frame, 80, "models")
     assert "\n  a, c: singular\n" in text
     assert "left out" not in text
+
+
+def test_the_largest_modification_indices_are_printed_with_what_they_are() -> None:
+    tests = mlm.sem("cfa metric: f =~ y1 + y2 + y3 + y4", data("demo_twolevel"), cluster="cluster").score_tests
+    frame = tests.with_columns(model=pl.lit("equal"))
+    target = Console(width=200, file=io.StringIO(), highlight=False)
+    show_tables(target, {"sem_score_tests": frame}, lambda name: f"mlm show --table {name} --all")
+    text = target.file.getvalue()
+    assert text.splitlines()[4].split()[:7] == ["2", "y1", "~~", "y2", "left", "out", "6.92"]
+    assert f"and {frame.height - 10} more rows: mlm show --table sem_score_tests --all" in text
+    assert "modification indices explore: of many some are large by chance" in text
 
 
 def test_the_ends_of_an_interval_go_together() -> None:

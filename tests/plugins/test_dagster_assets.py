@@ -192,7 +192,8 @@ def test_no_step_reads_what_another_shows(
     analysis = parse_analysis(
         "{analysis: small, data: main.pupils, levels: school, compare: [anova, slope], "
         "models: {anova: y ~ 1 + (1 | school), slope: y ~ within(x) + (1 | school)}, "
-        "sem: {slope: 'contextual: y ~ x'}, strategy: build_up, start: anova, candidates: {fixed: within(x)}}"
+        "sem: {slope: 'contextual: y ~ x', apart: {model: 'level: 1; y ~ x; level: 2; x ~~ x; y ~~ y', "
+        "score_tests: true}}, strategy: build_up, start: anova, candidates: {fixed: within(x)}}"
     )
     tables = {}
     for shown in (True, False):
@@ -216,6 +217,7 @@ def test_no_step_reads_what_another_shows(
         "comparisons",
         "ladder_steps",
         "sem_parameters",
+        "sem_score_tests",
         "models",
     }
     for name, frame in tables[True].items():

@@ -54,6 +54,15 @@ def test_steps_of_invariance_and_the_place_of_scores_are_on_the_page(tables):
     assert place not in page_of(structural | {"sem_scores": structural["sem_scores"].clear()}).html
 
 
+def test_the_largest_modification_indices_of_each_model_are_on_the_page(tables):
+    fit = mlm.sem("cfa: f =~ y1 + y2 + y3 + y4; g =~ y5 + y6 + x1", data("demo_twolevel"), cluster="cluster")
+    both = [sem_tables(name, fit, with_score_tests=True)["sem_score_tests"] for name in ("one", "other")]
+    html = page_of({"runs": tables["runs"]} | sem_tables("one", fit) | {"sem_score_tests": pl.concat(both)}).html
+    shown = html.split("<h3>Largest modification indices</h3>")[1].split("</table>")[0]
+    assert shown.count("<tr>") == 1 + 2 * 10
+    assert "Modification indices explore: of many some are large by chance" in html
+
+
 def test_every_picture_has_a_place():
     placed = [key for section in SECTIONS for key in section.pictures]
     assert len(placed) == len(set(placed))

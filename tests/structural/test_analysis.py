@@ -77,6 +77,20 @@ def test_scores_and_steps_of_invariance_are_tables(connection):
     assert hidden["sem_invariance"].equals(tables["sem_invariance"])
 
 
+def test_score_tests_are_a_table_where_they_are_asked_for(connection):
+    assert "sem_score_tests" not in fit_analysis(parse_analysis(SCORED), connection).tables
+    line = "mediation 1-1-1: x -> m -> y"
+    model = f'{{model: "{line}", score_tests: true}}'
+    text = SCORED.replace('"cfa: f =~ x + m + y"', model)
+    tables = fit_analysis(parse_analysis(text), connection).tables
+    alone = sem(line, "rows", "g", connection=connection)
+    assert tables["sem_score_tests"].drop("model").equals(alone.score_tests)
+    hidden = fit_analysis(parse_analysis(text + "\nmin_publish_n: 3\n"), connection).tables
+    assert hidden["sem_score_tests"].equals(tables["sem_score_tests"])
+    few = fit_analysis(parse_analysis(text + "\nmin_publish_n: 100000\n"), connection).tables
+    assert few["sem_score_tests"].is_empty()
+
+
 GROUPED = """
 analysis: simulated
 data: (select *, g % 2 as half from rows)
@@ -116,6 +130,7 @@ def test_groups_stand_in_the_tables_and_small_ones_hide_the_model(connection):
 BAD = [
     (GROUPED.replace("group: half", "robust: true"), "Model 'factor' of sem: group_equal is of groups of rows."),
     (GROUPED.replace("equal: loadings", "equal: loading"), "group_equal is not understood. Got 'loading'"),
+    (FILE.replace("robust: true", "score_tests: 4"), "score_tests"),
     (FILE.replace("levels: g", "levels: [g, h]"), "Model 'indirect' of sem has no clusters. Got 2 levels"),
     (FILE.replace("y ~ x\n      level", "y ~ ~ x\n      level"), "Model 'robust' of sem: The model does not parse"),
     (FILE.replace("mediation 1-1-1", "mediation 9"), "A mediation model is 'mediation 1-1-1: x -> m -> y'"),

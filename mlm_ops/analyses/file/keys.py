@@ -124,6 +124,7 @@ class SemSpec(Record):
     group: Annotated[str | None, taken_by(options.SEM_GROUP)] = None
     group_equal: Annotated[tuple[str, ...], taken_by(options.GROUP_EQUAL)] = ()
     group_partial: Annotated[tuple[str, ...], taken_by(options.GROUP_PARTIAL)] = ()
+    score_tests: bool = False
 
 
 def sem_spec(spec: Any) -> Any:

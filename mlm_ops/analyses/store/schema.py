@@ -31,6 +31,7 @@ from mlm_ops.results.tables.questions import (
 from mlm_ops.results.tables.units import DECOMPOSITION, GROUPS, UNIT_LINES
 from mlm_ops.structural.cluster_scores import SEM_SCORES
 from mlm_ops.structural.invariance_steps import SEM_INVARIANCE
+from mlm_ops.structural.score_tests import SEM_SCORE_TESTS
 from mlm_ops.structural.tables import SEM_FIT, SEM_PARAMETERS, SEM_VARIABLES
 
 #: All stored tables except ``runs``.
@@ -59,6 +60,7 @@ TABLES: dict[str, ColumnTypes] = {
     "sem_fit": SEM_FIT,
     "sem_invariance": SEM_INVARIANCE,
     "sem_scores": SEM_SCORES,
+    "sem_score_tests": SEM_SCORE_TESTS,
     "drift": DRIFT,
     "influence": INFLUENCE,
     "models": MODELS,

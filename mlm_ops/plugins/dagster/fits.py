@@ -34,6 +34,7 @@ from mlm_ops.plugins.dagster.metadata import (
 )
 from mlm_ops.plugins.dagster.pictures import pictures_metadata, report_model
 from mlm_ops.results.text.side_by_side import side_by_side
+from mlm_ops.structural.largest_indices import largest_indices
 from mlm_ops.warehouse.connection import Connection
 
 #: Rows, and seconds since the last writing, beyond which results are written before the step ends: so that those of a
@@ -126,6 +127,8 @@ def fit_one_sem(connection: Connection, analysis: Analysis, name: str, moments: 
     tables = sem_tables(analysis, name, fit, moments)
     is_published = tables["sem_fit"].height > 0
     metadata = sem_metadata(fit) if is_published else withheld_metadata(fit.model.text)
+    if "sem_score_tests" in tables and tables["sem_score_tests"].height:
+        metadata["score_tests"] = table_metadata(largest_indices(tables["sem_score_tests"].drop("model")))
     # notes tell numbers of the rows
     verdicts = [checks.sem_converged(fit), checks.sem_not_singular(fit, fit.notes if is_published else [])]
     return FitResult(StepRows("sem", [name], tables), metadata, verdicts)

@@ -29,6 +29,7 @@ from mlm_ops.reports.pictures.series import KEYS
 from mlm_ops.reports.pictures.words import shown, unit, units
 from mlm_ops.results.words import cell, count
 from mlm_ops.structural.invariance_steps import SHOWN, remarks
+from mlm_ops.structural.largest_indices import largest_indices, remarks_on_indices
 from mlm_ops.structural.random_paths import without_random_paths
 
 #: Height over width of a drawing that takes the place of two.
@@ -41,6 +42,7 @@ _TABLES = {
     "sem_parameters": ("Parameters of structural models", "latent"),
     "sem_variables": ("Variables of structural models", "latent"),
     "sem_invariance": ("Invariance across levels", "latent"),
+    "sem_score_tests": ("Largest modification indices", "latent"),
     "sem_fit": ("Fit of structural models", "latent"),
 }
 #: Columns that are not shown in them: keys of the run, and texts.
@@ -213,6 +215,7 @@ def _grids(tables: Tables, section: str) -> Iterator[tuple[str, Grid, list[str]]
         frame = table(tables, name)
         if where == section and not frame.is_empty():
             frame = without_random_paths(frame) if name == "sem_parameters" else frame
+            frame = largest_indices(frame) if name == "sem_score_tests" else frame
             if name == "sem_invariance":
                 title = f"{title} or groups" if "groups" in frame.to_dict().get("across", ()) else title
                 frame = frame.select("model", *SHOWN)
@@ -227,6 +230,8 @@ def _below(tables: Tables, name: str) -> list[str]:
         rows = table(tables, name).to_dicts()
         texts = [text for row in rows for text in remarks([row["invariance"]], row.get("across"))]
         return [f"{text[0].upper()}{text[1:]}." for text in dict.fromkeys(texts)]
+    if name == "sem_score_tests":
+        return [f"{text[0].upper()}{text[1:]}." for text in remarks_on_indices(table(tables, name))]
     if name == "sem_variables" and not table(tables, "sem_scores").is_empty():
         return ["What the latent variables of level 2 are in each cluster stands in the table sem_scores."]
     return []

@@ -33,6 +33,8 @@ ROWS: dict[str, str] = {
     "the one before",
     "sem_scores": "One row a cluster and latent variable of level 2: its mean given all that the cluster shows; none "
     "where min_publish_n is set",
+    "sem_score_tests": "One row a restriction of a structural equation model: what the model would gain without it; "
+    "for models with score_tests: true",
     "sem_variables": "One row a variable of a level of a structural equation model: shares of its variance",
     "sem_fit": "One row a structural equation model: its measures of fit, its equations, itself in other notations",
     "drift": "One row a number of a run, compared with the same of an earlier run",
@@ -61,7 +63,7 @@ COLUMNS: dict[str, str] = {
     "difference": "Now minus before",
     "change": "The estimate minus that without the unit",
     "lhs": "Left side of a parameter, as lavaan has it",
-    "op": "=~ loading, ~ regression, ~~ (co)variance, ~1 intercept, := definition",
+    "op": "=~ loading, ~ regression, ~~ (co)variance, ~1 intercept, := definition, == equation of labels",
     "rhs": "Right side of a parameter, as lavaan has it",
     "label": "The parameter's label; equal labels are equal parameters. Of a path within clusters that has a random "
     "slope, and is 0 itself, that slope's name, a variable between clusters",
@@ -75,7 +77,8 @@ COLUMNS: dict[str, str] = {
     "robust": "Whether standard errors are the sandwich of the clusters' scores",
     "slopes": "Of what random slopes are where a predictor stands at both levels: latent or observed; null without any",
     "missing": "listwise: rows that miss a value are left out; ml: full-information maximum likelihood",
-    "population": "The group of rows by group= that the row is of; null without groups, and for what is defined",
+    "population": "The group of rows by group= that the row is of; null without groups, and for what is defined or "
+    "an equation of labels",
     "grouped_by": "The column of group=, whose values are groups of rows; null without groups",
     "group_equal": "Kinds of parameters that are equal in all groups of rows, and which of them are not; null where "
     "group_equal names none",
@@ -87,9 +90,10 @@ COLUMNS: dict[str, str] = {
     "rmsea_low": "Lower end of the 90% interval of RMSEA",
     "rmsea_high": "Upper end of the 90% interval of RMSEA",
     "p_close": "Of the hypothesis that RMSEA is .05 or less",
-    "scaling_factor": "Divides chi-square for rows that are not normal (MLR, Yuan-Bentler); null on a bound",
+    "scaling_factor": "Divides chi-square, or a modification index, for rows that are not normal (MLR, Yuan-Bentler); "
+    "null on a bound",
     "chi_square_scaled": "Chi-square divided by the scaling factor",
-    "p_value_scaled": "Of the scaled chi-square, or likelihood ratio",
+    "p_value_scaled": "Of the scaled chi-square, likelihood ratio or modification index",
     "cfi_scaled": "CFI of the scaled chi-squares of the model and of independence",
     "tli_scaled": "TLI of the scaled chi-squares of the model and of independence",
     "rmsea_scaled": "RMSEA of the scaled chi-square",
@@ -115,7 +119,17 @@ COLUMNS: dict[str, str] = {
     "clusters as well. Across groups of rows metric: equal loadings; scalar: equal intercepts as well; strict: equal "
     "residuals as well",
     "reference": "The step before, which the step is tested against",
-    "statistic_scaled": "Likelihood ratio for rows that are not normal (MLR)",
+    "statistic_scaled": "Likelihood ratio, or modification index, for rows that are not normal (MLR)",
+    "restriction": "What would be released: a parameter that is left out, fixed to a value, or equal to others by a "
+    "label or otherwise, or an equation",
+    "epc": "Expected change of the parameter without the restriction, of an equal one from the common value; of an "
+    "equation, expected left side minus right",
+    "epc_std_all": "The same, completely standardised by the level's standard deviations; covariances by those of "
+    "residuals",
+    "at_bound": "Whether it is a variance that is zero, or a covariance of a variable whose variance is: p is not "
+    "chi-square's there, and a negative change of a variance leads nowhere",
+    "information": "Second derivatives that the index is made of: expected, or observed where random slopes or missing "
+    "cells leave no expected ones",
     "scaling": "Where the scaling factor of a likelihood ratio is from: differences, or at the smaller model",
     "delta_cfi": "CFI of the step minus that of the step before",
     "chi_square_df": "Degrees of freedom of chi_square",
@@ -136,7 +150,8 @@ COLUMNS: dict[str, str] = {
     "estimate": "Point estimate",
     "std_error": "Standard error of the estimate; of a random effect, its conditional standard deviation",
     "df": "Degrees of freedom; null for the normal distribution",
-    "statistic": "Estimate over standard error; of a comparison, twice the difference of log-likelihoods",
+    "statistic": "Estimate over standard error; of a comparison, twice the difference of log-likelihoods; of a score "
+    "test the modification index, about what that difference would be",
     "p_value": "Two-sided; of a comparison, by the chi-square distribution",
     "p_value_mixture": "By the mixture of chi-squares that holds where a variance may be zero; null elsewhere",
     "conf_low": "Lower end of the 95% interval",

@@ -355,6 +355,7 @@ RULES: dict[str, SuppressionRule] = {
     "sem_fit": _structural,
     "sem_invariance": _structural,
     "sem_scores": _nothing,
+    "sem_score_tests": _structural,
     "drift": _whole_models,
     # stays in the warehouse: of single groups, for the comparison of runs alone
     "influence": _whole_models,
