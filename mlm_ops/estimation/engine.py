@@ -13,7 +13,7 @@ from mlm_ops.estimation.crossed import build_cross
 from mlm_ops.estimation.design.products import CrossProducts
 from mlm_ops.estimation.nested import CHUNK, Nest, build_nest, eliminate
 from mlm_ops.estimation.nested_derivatives import (
-    Step,
+    AnyElimination,
     expected_information,
     pull_back,
     pull_back_to_covariance,
@@ -79,41 +79,46 @@ class NestedEngine:
         """Random effects a unit of each level."""
         return tuple(rung.size for rung in self.nest.rungs)
 
-    def eliminate(self, lams: Sequence[Numbers]) -> tuple[Numbers, Any, Sequence[Step]]:
+    def eliminate(self, lams: Sequence[Numbers]) -> tuple[Numbers, Any, Sequence[AnyElimination]]:
         """See `Engine`."""
         if len(lams) == 1 and self.nest.roots.shape[2] > CHUNK:
             return eliminate_in_chunks(self.nest, lams[0])
         return eliminate(self.nest, lams)
 
-    def pull_back(self, trace: Sequence[Step], w_bar: Numbers, weight: float = 1.0) -> list[Numbers]:
+    def pull_back(self, trace: Sequence[AnyElimination], w_bar: Numbers, weight: float = 1.0) -> list[Numbers]:
         """See `Engine`."""
         return pull_back(trace, w_bar, weight)
 
-    def pull_back_to_covariance(self, trace: Sequence[Step], w_bar: Numbers) -> list[Numbers]:
+    def pull_back_to_covariance(self, trace: Sequence[AnyElimination], w_bar: Numbers) -> list[Numbers]:
         """See `Engine`."""
         return pull_back_to_covariance(trace, w_bar)
 
-    def pull_back_to_products(self, trace: Sequence[Step], w_bar: Numbers, weight: float = 1.0) -> Numbers:
+    def pull_back_to_products(self, trace: Sequence[AnyElimination], w_bar: Numbers, weight: float = 1.0) -> Numbers:
         """See `Engine`."""
         adjoint = pull_back_to_products(trace, w_bar, weight)
         return adjoint[:, :, np.argsort(self.orders[0])] if self.orders else adjoint
 
-    def expected_information(self, trace: Sequence[Step]) -> list[Numbers]:
+    def expected_information(self, trace: Sequence[AnyElimination]) -> list[Numbers]:
         """See `Engine`."""
         return expected_information(trace)
 
-    def has_curvature(self, trace: Sequence[Step]) -> bool:
+    def has_curvature(self, trace: Sequence[AnyElimination]) -> bool:
         """See `Engine`: for one factor."""
         return len(trace) == 1
 
     def second_order(
-        self, trace: Sequence[Step], directions: Sequence[Numbers], w_bar: Numbers, *, determinant: bool = True
+        self,
+        trace: Sequence[AnyElimination],
+        directions: Sequence[Numbers],
+        w_bar: Numbers,
+        *,
+        determinant: bool = True,
     ) -> SecondOrder:
         """See `Engine`."""
         (step,), (own,) = trace, directions
         return second_order(step, own, w_bar)
 
-    def modes(self, trace: Sequence[Step], beta: Numbers) -> list[tuple[Numbers, Numbers]]:
+    def modes(self, trace: Sequence[AnyElimination], beta: Numbers) -> list[tuple[Numbers, Numbers]]:
         """See `Engine`; computed from the top level down.
 
         With the upper levels' effects b_u known to have relative covariance V, a lower unit has

@@ -17,10 +17,10 @@ from mlm_ops.estimation.nested_in_chunks import ChunkedElimination
 from mlm_ops.estimation.second_order import SecondOrder
 from mlm_ops.moments.arrays import Array, Numbers
 
-Step = Elimination | ChunkedElimination
+AnyElimination = Elimination | ChunkedElimination
 
 
-def pull_back(trace: Sequence[Step], w_bar: Numbers, weight: float = 1.0) -> list[Numbers]:
+def pull_back(trace: Sequence[AnyElimination], w_bar: Numbers, weight: float = 1.0) -> list[Numbers]:
     """Derivatives by each Lambda of ``f(W, log |V|)``.
 
     Parameters
@@ -39,7 +39,7 @@ def pull_back(trace: Sequence[Step], w_bar: Numbers, weight: float = 1.0) -> lis
     return [2.0 * derivative @ step.lam for derivative, step in zip(by_covariance, trace, strict=True)]
 
 
-def pull_back_to_covariance(trace: Sequence[Step], w_bar: Numbers, weight: float = 1.0) -> list[Numbers]:
+def pull_back_to_covariance(trace: Sequence[AnyElimination], w_bar: Numbers, weight: float = 1.0) -> list[Numbers]:
     """Derivatives of ``f(W, log |V|)`` by each ``T / sigma2 = Lambda Lambda'``, (q, q) and symmetric."""
     derivatives = []
     for step, s_bar in _reverse(trace, w_bar, weight):
@@ -53,7 +53,7 @@ def pull_back_to_covariance(trace: Sequence[Step], w_bar: Numbers, weight: float
     return derivatives[::-1]
 
 
-def pull_back_to_products(trace: Sequence[Step], w_bar: Numbers, weight: float = 1.0) -> Numbers:
+def pull_back_to_products(trace: Sequence[AnyElimination], w_bar: Numbers, weight: float = 1.0) -> Numbers:
     """Derivatives of ``f(W, log |V|)`` by the lowest units' cross-products, (m, m, J), in the order of the trace."""
     below = w_bar[:, :, None]
     for step, s_bar in _reverse(trace, w_bar, weight):
@@ -61,7 +61,9 @@ def pull_back_to_products(trace: Sequence[Step], w_bar: Numbers, weight: float =
     return below
 
 
-def _reverse(trace: Sequence[Step], w_bar: Numbers, weight: float) -> Iterator[tuple[Step, Numbers]]:
+def _reverse(
+    trace: Sequence[AnyElimination], w_bar: Numbers, weight: float
+) -> Iterator[tuple[AnyElimination, Numbers]]:
     """Each step and its S_bar, by parent, from the top level down."""
     s_bar = w_bar[:, :, None]
     for step in reversed(trace):
@@ -70,7 +72,7 @@ def _reverse(trace: Sequence[Step], w_bar: Numbers, weight: float) -> Iterator[t
             s_bar = _below(step, s_bar, weight)
 
 
-def _below(step: Step, s_bar: Numbers, weight: float) -> Numbers:
+def _below(step: AnyElimination, s_bar: Numbers, weight: float) -> Numbers:
     """The adjoint of a level's cross-products, which is the S_bar of the level below: (m, m, J)."""
     mb = step.mb
     side = -_times_by_parent(mb, s_bar, step.rung.parents)
@@ -80,7 +82,7 @@ def _below(step: Step, s_bar: Numbers, weight: float) -> Numbers:
     return np.concatenate((upper, np.concatenate((side.transpose(1, 0, 2), by_unit), axis=1)))
 
 
-def expected_information(trace: Sequence[Step]) -> list[Numbers]:
+def expected_information(trace: Sequence[AnyElimination]) -> list[Numbers]:
     """Leading term of the expected information of each ``vec(T / sigma2)``: sums of ``Z' V^-1 Z x Z' V^-1 Z``.
 
     V is that of the level and those below; Searle, Casella and McCulloch (1992), sec. 8.3, for -2 log-likelihood. What
@@ -109,7 +111,7 @@ def _times_by_parent(u: Numbers, s_bar: Numbers, parents: NDArray[np.int64]) -> 
     return result
 
 
-def second_order(step: Step, directions: Array, w_bar: Array) -> SecondOrder:
+def second_order(step: AnyElimination, directions: Array, w_bar: Array) -> SecondOrder:
     """What second derivatives along directions of T / sigma2 are made of, for one grouping factor.
 
     Parameters
