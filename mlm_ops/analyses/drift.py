@@ -77,7 +77,7 @@ class StoredRun:
 
 
 @dataclass(frozen=True)
-class Change:
+class GroupChange:
     """How the difference of a parameter between two runs changes when each of J groups is left out of both.
 
     Attributes
@@ -117,7 +117,7 @@ class Groups:
         By model.
     """
 
-    changes: Mapping[tuple[str, Symbols], Change]
+    changes: Mapping[tuple[str, Symbols], GroupChange]
     counts: Mapping[str, Sequence[Counts]]
 
 
@@ -234,7 +234,7 @@ def _estimates(now_tables: Tables, before_tables: Tables) -> Iterator[tuple[str,
 
 
 def _parameter_rows(
-    model: str, now_tables: Tables, before_tables: Tables, changes: Mapping[tuple[str, Symbols], Change]
+    model: str, now_tables: Tables, before_tables: Tables, changes: Mapping[tuple[str, Symbols], GroupChange]
 ) -> Iterator[Row]:
     for kind, keys, now, before in _estimates(now_tables, before_tables):
         change = changes.get((model, (now["symbol"], before["symbol"])))
@@ -250,7 +250,7 @@ def _comparison_row(
     now: float | None,
     before: float | None,
     errors: tuple[float | None, float | None],
-    change: Change | None,
+    change: GroupChange | None,
     degrees: tuple[float | None, float | None],
 ) -> Row:
     """Return the row of one comparison, without its flag."""
@@ -271,11 +271,11 @@ def _comparison_row(
     return row | {"p_value": _two_sided(row["statistic"], row["df"])}
 
 
-def _jackknife(change: Change) -> float:
+def _jackknife(change: GroupChange) -> float:
     return math.sqrt((change.n - 1) / change.n * change.squares)
 
 
-def _degrees(change: Change) -> float | None:
+def _degrees(change: GroupChange) -> float | None:
     return min(2.0 * change.squares**2 / change.spread, change.n - 1.0) if change.spread > 0 else None
 
 

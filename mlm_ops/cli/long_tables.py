@@ -59,7 +59,7 @@ class Width:
 
 
 @dataclass(frozen=True)
-class Layout:
+class TableLayout:
     """The printed columns of a table, their widths, and the models that its rows are of.
 
     Attributes
@@ -143,7 +143,7 @@ def show_rows(target: Console, name: str, read: Callable[[], Iterator[pl.DataFra
         target.print()
 
 
-def measure(frames: Iterable[pl.DataFrame]) -> Layout:
+def measure(frames: Iterable[pl.DataFrame]) -> TableLayout:
     """See how wide the texts of each column are, without writing more of them than the extremes."""
     widths: dict[str, Width] = {}
     models: dict[str | None, None] = {}
@@ -156,7 +156,7 @@ def measure(frames: Iterable[pl.DataFrame]) -> Layout:
         for column in order:
             if (values := frame[column].drop_nulls()).len():
                 widths[column] = widths.get(column, Width()).with_other(width_of(values))
-    return Layout({c: widths[c] for c in order if c in widths}, frozenset(numbers), tuple(models))
+    return TableLayout({c: widths[c] for c in order if c in widths}, frozenset(numbers), tuple(models))
 
 
 def width_of(values: pl.Series) -> Width:
@@ -182,7 +182,7 @@ def extremes(values: pl.Series) -> list[float]:
     return [*ends["least"], *ends["largest"]]
 
 
-def within(layout: Layout, width: int) -> tuple[Layout, list[str]]:
+def within(layout: TableLayout, width: int) -> tuple[TableLayout, list[str]]:
     """Go without columns until the lines fit a width; a heading for each model comes before any column goes.
 
     Returns
@@ -200,13 +200,13 @@ def within(layout: Layout, width: int) -> tuple[Layout, list[str]]:
     return layout, hidden
 
 
-def heading(layout: Layout) -> str:
+def heading(layout: TableLayout) -> str:
     """The line above the rows; a number's word stands at the right."""
     words = (c.rjust(layout.width(c)) if c in layout.numbers else c.ljust(layout.width(c)) for c in layout.columns)
     return f" {'  '.join(words)}".rstrip()
 
 
-def lines_of(layout: Layout, frames: Iterable[pl.DataFrame]) -> Iterator[str]:
+def lines_of(layout: TableLayout, frames: Iterable[pl.DataFrame]) -> Iterator[str]:
     """Write the rows of each frame as lines; a model is named once, and a blank line stands above the next."""
     last: str | None = None
     for number, frame in enumerate(frames):
@@ -230,7 +230,7 @@ def lines_of(layout: Layout, frames: Iterable[pl.DataFrame]) -> Iterator[str]:
         last = model[-1]
 
 
-def padded(layout: Layout, values: pl.Series) -> pl.Series:
+def padded(layout: TableLayout, values: pl.Series) -> pl.Series:
     """The texts of a column, as wide as it is; decimal points of numbers stand under each other."""
     column, width = values.name, layout.width(values.name)
     if layout.headings and column == layout.columns[0]:

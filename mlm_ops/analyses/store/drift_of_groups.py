@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from mlm_ops.analyses.drift import RESIDUAL, Change, Counts, Groups, Symbols
+from mlm_ops.analyses.drift import RESIDUAL, Counts, GroupChange, Groups, Symbols
 from mlm_ops.analyses.store.tables import registered
 from mlm_ops.warehouse.connection import Connection
 from mlm_ops.warehouse.sql import qualified
@@ -40,13 +40,13 @@ def compare_groups(
     rows = [(*pair, model, *symbols) for pair, of_pair in parameters.items() for model, symbols in of_pair]
     names = ["analysis", "now", "before", "model", "symbol", "symbol_before"]
     frame = pl.DataFrame(rows, dict.fromkeys(names, pl.String), orient="row").with_row_index("number")
-    changes: dict[RunPair, dict[tuple[str, Symbols], Change]] = {pair: {} for pair in parameters}
+    changes: dict[RunPair, dict[tuple[str, Symbols], GroupChange]] = {pair: {} for pair in parameters}
     counts: dict[RunPair, dict[str, list[Counts]]] = {pair: {} for pair in parameters}
     with registered(connection, "mlm_parameters", frame):
         for number, group, n, now, before, unknown, squares, spread in connection.execute(_changes(schema)).fetchall():
             (*pair, model, symbol, symbol_before), symbols = rows[number], rows[number][-2:]
             if now and before and not unknown:
-                changes[RunPair(*pair)][model, (symbol, symbol_before)] = Change(n, squares, spread)
+                changes[RunPair(*pair)][model, (symbol, symbol_before)] = GroupChange(n, squares, spread)
             if now and before and symbols == RESIDUAL:
                 counts[RunPair(*pair)][model] = [Counts(group, before, now, now + before - n)]
     others = [
