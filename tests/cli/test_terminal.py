@@ -93,6 +93,20 @@ def test_the_largest_modification_indices_are_printed_with_what_they_are() -> No
     assert text.splitlines()[4].split()[:7] == ["2", "y1", "~~", "y2", "left", "out", "6.92"]
     assert f"and {frame.height - 10} more rows: mlm show --table sem_score_tests --all" in text
     assert "modification indices explore: of many some are large by chance" in text
+    assert "population" not in text
+
+
+def test_modification_indices_of_groups_are_printed_with_their_group() -> None:
+    rows = data("demo_twolevel").with_columns(half=pl.format("half {}", pl.col("cluster") % 2))
+    fit = mlm.sem(
+        "cfa: f =~ y1 + y2 + y3 + y4", rows, cluster="cluster", group="half", group_equal=["loadings", "intercepts"]
+    )
+    target = Console(width=200, file=io.StringIO(), highlight=False)
+    show_tables(target, {"sem_score_tests": fit.score_tests.with_columns(model=pl.lit("equal"))}, str)
+    lines = target.file.getvalue().splitlines()
+    first = fit.score_tests.row(0, named=True)
+    assert lines[2].split()[0] == "population"
+    assert lines[4].split()[:3] == ["half", first["population"][-1], str(first["level"])]
 
 
 def test_the_ends_of_an_interval_go_together() -> None:

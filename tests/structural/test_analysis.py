@@ -103,6 +103,7 @@ sem:
     group: half
     group_equal: loadings
     group_partial: [f=~y]
+    score_tests: true
 """
 
 
@@ -119,12 +120,15 @@ def test_groups_stand_in_the_tables_and_small_ones_hide_the_model(connection):
     )
     assert found["sem_parameters"].drop("model").equals(alone.parameters)
     assert found["sem_parameters"]["population"].unique(maintain_order=True).to_list() == ["0", "1"]
+    assert found["sem_score_tests"].drop("model").equals(alone.score_tests)
+    assert found["sem_score_tests"].filter(restriction="equal in all groups")["population"].to_list() == ["1", "1"]
     row = found["sem_fit"].row(0, named=True)
     assert (row["grouped_by"], row["group_equal"], row["n_populations"]) == ("half", "loadings, but f=~y", 2)
     least = alone.populations["n_obs"].min()
     for rows, is_hidden in ((least, False), (least + 1, True)):
         tables = fit_analysis(parse_analysis(f"{GROUPED}min_publish_n: {rows}\n"), connection).tables
-        assert all(tables[name].is_empty() is is_hidden for name in ("sem_parameters", "sem_fit", "sem_variables"))
+        names = ("sem_parameters", "sem_fit", "sem_variables", "sem_score_tests")
+        assert all(tables[name].is_empty() is is_hidden for name in names)
 
 
 BAD = [
