@@ -6,6 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from mlm_ops.errors import FormulaError
+from mlm_ops.language.model import number_text
+from mlm_ops.language.syntax import Call, Group, Name, Number, Operation, Syntax, parse_expression
 from mlm_ops.structural.mplus_commands import Names, Refusals, Statement
 from mlm_ops.warehouse.sql import identifier
 
@@ -13,7 +16,7 @@ _CENTER = re.compile(r"CENTER(?:ING)?\s*=?\s*(.*?)\(\s*(GROUPMEAN|GRANDMEAN)[^)]
 _CENTERING = re.compile(r"CENTERING\s*=\s*(GROUPMEAN|GRANDMEAN)\s*\((.*)\)", re.DOTALL | re.IGNORECASE)
 _MEAN = re.compile(r"(\w+)\s*=\s*CLUSTER_MEAN\s*\(\s*(\w+)\s*\)", re.IGNORECASE)
 _ARITHMETIC = re.compile(r"([A-Za-z]\w*)\s*=\s*(.+)", re.DOTALL)
-_WORD = re.compile(r"\s*(?:(\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+)|([A-Za-z]\w*)|(\*\*|[-+*/()]))\s*")
+_OPERATORS = frozenset({"+", "-", "*", "/", "**"})
 _FUNCTIONS = {"LOG": "ln", "LOG10": "log10", "EXP": "exp", "SQRT": "sqrt", "ABS": "abs"}
 _CODES = re.compile(r"\s*([A-Za-z][\w\s-]*?)\s*\(([^)]*)\)")
 _NUMBER = re.compile(r"-?(\d+\.?\d*|\.\d+)")
@@ -92,26 +95,31 @@ def _mean(name: str, cluster: str, kind: str) -> str:
 
 def _expression(text: str, names: Names) -> str | None:
     """Arithmetic of columns as SQL; None where it is anything else."""
-    words: list[str] = []
-    place, depth = 0, 0
-    while place < len(text):
-        match = _WORD.match(text, place)
-        if match is None:
-            return None
-        number, name, sign = match.groups()
-        if name is not None and text[match.end() : match.end() + 1] == "(":
-            if name.upper() not in _FUNCTIONS:
+    try:
+        return _sql(parse_expression(" ".join(text.split())), names)
+    except FormulaError:
+        return None
+
+
+def _sql(node: Syntax, names: Names) -> str | None:
+    """A part of it, in brackets: SQL binds signs and powers in another order than arithmetic does."""
+    match node:
+        case Number(value):
+            return number_text(value)
+        case Name(name) if names.is_column(name):
+            return identifier(names.of(name))
+        case Group(inner):
+            return _sql(inner, names)
+        case Call(function, (argument,), ()) if function.upper() in _FUNCTIONS:
+            inside = _sql(argument, names)
+            return None if inside is None else f"{_FUNCTIONS[function.upper()]}({inside})"
+        case Operation(operator, left, right) if operator in _OPERATORS:
+            second = _sql(right, names)
+            first = "" if left is None else _sql(left, names)
+            if first is None or second is None or (not first and operator not in "+-"):
                 return None
-            words.append(_FUNCTIONS[name.upper()])
-        elif name is not None:
-            if not names.is_column(name):
-                return None
-            words.append(identifier(names.of(name)))
-        else:
-            depth += {"(": 1, ")": -1}.get(sign or "", 0)
-            words.append(number or sign)
-        place = match.end()
-    return " ".join(words) if words and depth == 0 else None
+            return f"pow({first}, {second})" if operator == "**" else f"({first} {operator} {second})"
+    return None
 
 
 def select_of(relation: str, steps: Sequence[Step]) -> str:

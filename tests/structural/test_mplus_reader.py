@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import duckdb
 import numpy as np
 import polars as pl
 import pytest
@@ -161,7 +162,8 @@ def test_define_and_missing_make_columns():
     )
     assert model.missing == "ml"
     assert model.select("t") == (
-        'select *, "x" * "v" ** 2 - 1 as "xv" from (select * replace ("x" - avg("x") over (partition by "g") as "x") '
+        'select *, (("x" * pow("v", 2)) - 1) as "xv" from '
+        '(select * replace ("x" - avg("x") over (partition by "g") as "x") '
         'from (select *, avg("x") over (partition by "g") as "xm" from (select * replace ('
         'case when "y" in (-9) then null else "y" end as "y", '
         'case when "x" in (-9) then null else "x" end as "x", case when "v" in (-9) then null else "v" end as "v", '
@@ -184,6 +186,23 @@ def test_define_and_missing_make_columns():
     assert str(text.value) == (
         "DEFINE and MISSING of an Mplus input are of columns of numbers. Got 'v' of another kind; give them as numbers."
     )
+
+
+@pytest.mark.parametrize(
+    ("expression", "value"),
+    [("-x**2", -9), ("2**3**2", 512), ("x - v - 1", 0), ("-x*v", -6), ("(x - v)/4", 0.25), ("SQRT(x + 1)**-1", 0.5)],
+)
+def test_signs_and_powers_of_define_bind_as_in_arithmetic(expression, value):
+    model = read("%WITHIN%\n y ON z;\n%BETWEEN%\n y;", use="y z", within="z", more=f"DEFINE: z = {expression};\n")
+    rows = f"({model.select('(select 3.0::double as x, 2.0::double as v, 1.0 as g, 0.0 as z)')})"
+    assert duckdb.sql(f"select z from {rows}").fetchall() == [(value,)]
+
+
+@pytest.mark.parametrize("expression", ["x v", "x +", "x) + (v", "x:v", "nothing"])
+def test_what_is_no_arithmetic_of_columns_is_refused_by_line(expression):
+    sentence = re.escape(f"Line 7 (z = {expression}) is not read: of DEFINE only CENTER, CLUSTER_MEAN and arithmetic")
+    with pytest.raises(FormulaError, match=sentence):
+        read("%WITHIN%\n y ON z;\n%BETWEEN%\n y;", use="y z", within="z", more=f"DEFINE: z = {expression};\n")
 
 
 def test_what_is_not_read_is_told_by_line_and_at_once():
