@@ -28,10 +28,9 @@ from mlm_ops.structural.matrices import structure_of
 from mlm_ops.structural.missing import check_information, statistics_of_patterns
 from mlm_ops.structural.model import BETWEEN, WITHIN, SemModel
 from mlm_ops.structural.parameters import ParameterTable, moments_model, parameter_table
-from mlm_ops.structural.ready_models import expand_ready_model
+from mlm_ops.structural.ready_models import read_model
 from mlm_ops.structural.record import SemContextualEffect
 from mlm_ops.structural.statistics import check_columns, two_level_statistics
-from mlm_ops.structural.syntax import parse_sem
 from mlm_ops.warehouse.boundary import checked
 from mlm_ops.warehouse.source import Source, open_source
 
@@ -111,7 +110,7 @@ def sem(
     """
     columns = cluster_columns(cluster)
     grouping = grouping_of(cluster_columns(group), tuple(group_equal), tuple(group_partial))
-    model = parse_sem(expand_ready_model(text))
+    model = read_model(text)
     request = SemRequest(model, columns, grouping, slopes)
     if isinstance(data, Moments):
         moments = moments_for(data, [request.columns_model])
@@ -235,7 +234,7 @@ def _observed_means(model: SemModel, moments: Moments, cluster: GroupingFactor) 
     covariates = [f"within({name})" for name in names[0] if name not in both]
     covariates += [f"between({name})" for name in names[1] if name not in both]
     line = f"contextual: {outcome} ~ {' + '.join(both)}{' | ' * bool(covariates)}{' + '.join(covariates)}"
-    ready = parse_sem(expand_ready_model(line))
+    ready = read_model(line)
     if set(model.items) != set(ready.items) or model.definitions != ready.definitions or model.constraints:
         return None
     terms = "".join(f" + {name} + between({name})" for name in both)

@@ -26,6 +26,7 @@ from mlm_ops.structural.parameters import (
     number_rows,
     parameter_table,
 )
+from mlm_ops.structural.ready_models import labelled_by_group
 
 #: A column of more values names clusters rather than groups.
 MOST_GROUPS = 100
@@ -157,6 +158,8 @@ def grouped_table(
             f"c() has a value for each group. Got {model.n_groups} in the model and {len(values)} groups of "
             f"{grouping.name!r}: {', '.join(values)}."
         )
+    if model.ready:
+        model = labelled_by_group(model, len(values))
     models = [model.of_group(number) for number in range(len(values))]
     first = parameter_table(models[0], centering)
     variables = dict(zip((WITHIN, BETWEEN), model_variables(models[0]), strict=True))
@@ -189,14 +192,16 @@ def _equal_places(
         key = (item.level, item.op, *(sorted((item.lhs, item.rhs)) if item.op == "~~" else (item.lhs, item.rhs)))
         if not group:
             first[key] = place
-        if item.fixed is not None or item.label is not None or not _is_held(item, variables[item.level], grouping):
+        # a ready model's labels are no wish of the user's
+        is_labelled = item.label is not None and not item.label.endswith(f".g{group + 1}")
+        if item.fixed is not None or is_labelled or not _is_held(item, variables[item.level], grouping):
             continue
         names = set(_partial_names(item))
         by_name.update(dict.fromkeys(names, place))
         other = first.get(key)
         if not group or other is None or not names.isdisjoint(map(_plain, grouping.partial)):
             continue
-        if items[other].fixed is None and items[other].label is None:
+        if items[other].fixed is None and (items[other].label is None or item.label is not None):
             pairs.append((other, place))
     for name in grouping.partial:
         if _plain(name) not in by_name:

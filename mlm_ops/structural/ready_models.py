@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 from mlm_ops.errors import FormulaError
 from mlm_ops.language.spelling import did_you_mean
 from mlm_ops.language.tokens import COMMENT, STRUCTURAL, Token, tokenize
 from mlm_ops.structural.invariance import RESTRICTIONS, invariance_text
-from mlm_ops.structural.model import BETWEEN, WITHIN
+from mlm_ops.structural.model import BETWEEN, WITHIN, SemModel
 from mlm_ops.structural.ready_line import Covariates, ReadyLine, all_covariances, free_names
 from mlm_ops.structural.ready_mediation import mediation_text
 from mlm_ops.structural.syntax import parse_sem
 
+_NAME, _LABEL = re.compile(r"[A-Za-z_][\w.]*"), re.compile(r"(?<![\w.])([A-Za-z_][\w.]*)\*")
 #: The form of each ready model, by its name.
 FORMS = {
     "contextual": "A contextual model is 'contextual: y ~ x', or 'contextual: y ~ (f =~ x1 + x2 + x3)' of a latent "
@@ -27,6 +30,39 @@ FORMS = {
     "growth": "A growth model is 'growth: y ~ time', with predictors of its intercept and slopes behind by, covariates "
     "behind |, as in by w | z.",
 }
+
+
+def read_model(text: str) -> SemModel:
+    """The model of a text, or of a ready model's line.
+
+    Raises
+    ------
+    FormulaError
+        As `expand_ready_model` and `parse_sem`.
+    """
+    expanded = expand_ready_model(text)
+    return replace(parse_sem(expanded), ready=expanded != text)
+
+
+def labelled_by_group(model: SemModel, count: int) -> SemModel:
+    """A ready model with labels and definitions of each group's own: ``a.g1``, ``a.g2``."""
+    labels = {item.label for item in model.items if item.label is not None}
+    own = {*labels, *(definition.name for definition in model.definitions)}
+    lines: list[str] = []
+    for line in model.text.splitlines():
+        if ":=" in line:
+            lines += [_with_suffix(line, own, f".g{number}") for number in range(1, count + 1)]
+        else:
+            lines.append(_LABEL.sub(lambda m: _of_groups(m[1], count) if m[1] in labels else m[0], line))
+    return replace(parse_sem("\n".join(lines)), ready=True)
+
+
+def _with_suffix(line: str, names: Collection[str], suffix: str) -> str:
+    return _NAME.sub(lambda m: m[0] + suffix if m[0] in names else m[0], line)
+
+
+def _of_groups(label: str, count: int) -> str:
+    return f"c({', '.join(f'{label}.g{n}' for n in range(1, count + 1))})*"
 
 
 def expand_ready_model(text: str) -> str:

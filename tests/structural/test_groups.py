@@ -427,3 +427,26 @@ def test_mplus_has_a_model_of_each_group() -> None:
     assert "  fw BY y2* (equal0);\n" in south
     assert "  [fb@0];" in north
     assert "  [fb*];" in south
+
+
+@pytest.mark.parametrize("line", ["mediation 1-1-1: x -> m -> y", "contextual: y ~ x"])
+def test_labels_of_a_ready_model_are_each_groups_own(line: str) -> None:
+    rng = np.random.default_rng(3)
+    cluster = np.repeat(np.arange(40), 6)
+    second = cluster % 2 == 1
+    u = rng.normal(size=(3, 40))[:, cluster]
+    x = rng.normal(size=240) + u[0]
+    m = np.where(second, 0.5, 0.2) * x + u[1] + rng.normal(size=240)
+    y = 0.4 * m + 0.2 * x + u[2] + rng.normal(size=240)
+    data = pl.DataFrame({"g": cluster, "x": x, "m": m, "y": y, "part": np.where(second, "b", "a")})
+    fit = mlm.sem(line, data, cluster="g", group="part")
+    alone = [mlm.sem(line, data.filter(part=part), cluster="g") for part in ("a", "b")]
+    # what two searches leave of the same optimum
+    assert fit.estimate.log_likelihood == pytest.approx(sum(f.estimate.log_likelihood for f in alone), abs=1e-8)
+    defined = {row["name"]: row["estimate"] for row in fit.defined().to_dicts()}
+    for number, one in enumerate(alone, start=1):
+        own = {f"{row['name']}.g{number}": row["estimate"] for row in one.defined().to_dicts()}
+        assert {name: defined[name] for name in own} == pytest.approx(own, abs=1e-6)
+    equal = mlm.sem(line, data, cluster="g", group="part", group_equal="regressions")
+    paths = fit.parameters.filter(op="~", population="a").height
+    assert equal.estimate.n_parameters == fit.estimate.n_parameters - paths

@@ -39,8 +39,7 @@ from mlm_ops.language.recentering import candidates
 from mlm_ops.language.request import Request, cluster_columns, compile_request
 from mlm_ops.language.structures import named_blocks, unknown_factor
 from mlm_ops.structural.grouping import SemRequest, grouping_of
-from mlm_ops.structural.ready_models import expand_ready_model
-from mlm_ops.structural.syntax import parse_sem
+from mlm_ops.structural.ready_models import read_model
 from mlm_ops.warehouse.boundary import checked
 from mlm_ops.warehouse.files.reading import FileOptions
 from mlm_ops.warehouse.sandbox import Reach, reach_of
@@ -207,7 +206,7 @@ class Analysis(Record):
                     "column of the clusters."
                 )
             try:
-                model = parse_sem(expand_ready_model(spec.model))
+                model = read_model(spec.model)
                 grouping = grouping_of(cluster_columns(spec.group), spec.group_equal, spec.group_partial)
                 request = SemRequest(model, tuple(cluster), grouping, spec.slopes)
                 _ = request.columns_table
