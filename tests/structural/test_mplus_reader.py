@@ -180,8 +180,8 @@ def test_the_mean_of_an_indicator_within_clusters_is_stated_in_each_group():
     with pytest.raises(FormulaError) as unread:
         mlm.from_mplus(text.format(""))
     assert str(unread.value) == (
-        "Line 4 (fw BY y1-y4) is not read: of [y4], whether a mean of all groups is equal in them is left open; give it "
-        "a label or value, or write it in the MODEL of each group."
+        "Line 4 (fw BY y1-y4) is not read: of [y4], whether a mean of all groups is equal in them is left open; give "
+        "it a label or value, or write it in the MODEL of each group."
     )
 
 
