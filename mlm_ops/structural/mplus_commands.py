@@ -148,7 +148,7 @@ def _cut(command: str, text: str, start: int, end: int, breaks: Sequence[int]) -
     while start < end and command != "TITLE":
         stop = text.find(";", start, end)
         stop = end if stop < 0 else stop
-        block = _BLOCK.search(text, start, stop) if command == "MODEL" else None
+        block = _BLOCK.search(text, start, stop) if command.startswith("MODEL") else None
         # %WITHIN% has no semicolon
         stops = [stop] if block is None else [block.start(), block.end()]
         for first, behind in pairwise([start, *stops]):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from mlm_ops.errors import FormulaError
@@ -47,6 +47,10 @@ class Paths:
         Names of random slopes.
     lines
         Of each item, its statement.
+    of_group
+        Whether it is the MODEL of one group: no loading is one there without a word.
+    within_only
+        Columns without a part at level 2.
     """
 
     names: Names
@@ -55,6 +59,8 @@ class Paths:
     slopes: list[str] = field(default_factory=list)
     lines: dict[tuple[int, str, Operator, str], Statement] = field(default_factory=dict)
     level: int | None = None
+    of_group: bool = False
+    within_only: Collection[str] = ()
 
     def read(self, statement: Statement) -> None:
         """Add the items of one statement, or refuse it."""
@@ -148,7 +154,7 @@ class Paths:
             raise _UnreadError(f"{len(labels)} labels stand for {len(pairs)} parameters")
         for number, (lhs, entry, rhs) in enumerate(pairs):
             label = (labels[number] if len(labels) > 1 else labels[0]) if labels else None
-            is_marker = op == "=~" and not entry.freed and not self._has_indicators(level, lhs)
+            is_marker = op == "=~" and not entry.freed and not self._has_indicators(level, lhs) and not self.of_group
             if len(labels) == 1 < len(pairs) and (entry.fixed is not None or is_marker):
                 # what is fixed is equal to nothing
                 label = None
@@ -158,9 +164,10 @@ class Paths:
             before = self.items.get(key)
             if before is not None and before.slope is not None:
                 raise _UnreadError(f"{lhs} ON {rhs} has the random slope {before.slope}")
-            new = Item(level, key[1], op, key[3], label, entry.fixed, entry.freed, entry.start)
+            freed = entry.freed or (self.of_group and entry.fixed is None)
+            new = Item(level, key[1], op, key[3], label, entry.fixed, freed, entry.start)
             if before is not None:
-                said = new.fixed is not None or new.start is not None or new.freed
+                said = new.fixed is not None or new.start is not None or entry.freed
                 new = replace(new if said else before, label=label or before.label)
             self.items[key] = new
             self.lines[key] = statement

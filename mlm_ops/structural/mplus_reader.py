@@ -16,16 +16,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlm_ops.errors import DataError, FormulaError
-from mlm_ops.language.model import number_text
 from mlm_ops.language.options import CONNECTION, MPLUS, Missing, SlopeCentering
 from mlm_ops.language.request import cluster_columns
 from mlm_ops.structural.fit import SemFit
 from mlm_ops.structural.fitting import collect_sem, fit_sem
-from mlm_ops.structural.model import BETWEEN, WITHIN, Item, Operator
+from mlm_ops.structural.grouping import SemRequest, grouping_of
+from mlm_ops.structural.model import BETWEEN, WITHIN, Item
 from mlm_ops.structural.mplus_commands import Names, Refusals, Statement, new_names, option_named, statements_of
 from mlm_ops.structural.mplus_constraints import constraint_lines
 from mlm_ops.structural.mplus_define import Step, centering_step, define_step, missing_codes, select_of
+from mlm_ops.structural.mplus_groups import group_items, grouping_labels
 from mlm_ops.structural.mplus_paths import Paths
+from mlm_ops.structural.mplus_text import model_lines
 from mlm_ops.structural.parameters import parameter_table
 from mlm_ops.structural.syntax import parse_sem
 from mlm_ops.warehouse.boundary import checked
@@ -36,7 +38,18 @@ if TYPE_CHECKING:
 
 #: Commands that say nothing on the model.
 _LEFT_OUT = ("DATA", "OUTPUT", "SAVEDATA", "PLOT")
-_LISTS = ("NAMES", "USEVARIABLES", "CLUSTER", "WITHIN", "BETWEEN", "MISSING", "IDVARIABLE", "AUXILIARY", "CENTERING")
+_LISTS = (
+    "NAMES",
+    "USEVARIABLES",
+    "CLUSTER",
+    "WITHIN",
+    "BETWEEN",
+    "MISSING",
+    "IDVARIABLE",
+    "AUXILIARY",
+    "CENTERING",
+    "GROUPING",
+)
 #: Options of ANALYSIS on how Mplus searches, which is done in another way here.
 _OF_SEARCH = (
     *("ALGORITHM", "INTEGRATION", "ADAPTIVE", "PROCESSORS", "STARTS", "STITERATIONS", "INFORMATION"),
@@ -51,7 +64,6 @@ _WHY_NOT = {
     "CENSORED": "censored outcomes are not offered",
     "CLASSES": "mixtures are not offered",
     "KNOWNCLASS": "mixtures are not offered",
-    "GROUPING": "groups are not read from Mplus",
     "WEIGHT": "sampling weights are not offered",
     "BWEIGHT": "sampling weights are not offered",
     "STRATIFICATION": "strata are not offered",
@@ -73,8 +85,8 @@ class MplusModel:
     ----------
     text
         The model as `mlm_ops.sem` takes it.
-    cluster, robust, slopes, missing
-        Its options.
+    cluster, robust, slopes, missing, group
+        Its options; no group is None.
     remarks
         What of the input plays no part here, a sentence each.
     """
@@ -85,12 +97,14 @@ class MplusModel:
     slopes: SlopeCentering
     missing: Missing
     remarks: tuple[str, ...] = ()
+    group: str | None = None
     _steps: tuple[Step, ...] = field(default=(), repr=False, compare=False)
 
     @property
     def options(self) -> dict[str, Any]:
         """The options of `mlm_ops.sem` beside the text and the data."""
-        return {name: getattr(self, name) for name in ("cluster", "robust", "slopes", "missing")}
+        own = {name: getattr(self, name) for name in ("cluster", "robust", "slopes", "missing")}
+        return own if self.group is None else own | {"group": self.group}
 
     @property
     def has_new_columns(self) -> bool:
@@ -116,9 +130,12 @@ class MplusModel:
             As `mlm_ops.sem`.
         """
         columns, model = cluster_columns(self.cluster), parse_sem(self.text)
+        grouping = None if self.group is None else grouping_of((self.group,), (), ())
+        request = SemRequest(model, columns, grouping, self.slopes)
         source = self._prepared(open_source(data, connection))
-        moments = collect_sem(parameter_table(model, self.slopes), columns, source, self.missing)
-        return fit_sem(model, moments, columns, robust=self.robust, slopes=self.slopes, missing=self.missing)
+        moments = collect_sem(request.columns_table, columns, source, self.missing, request.group)
+        options: dict[str, Any] = {"robust": self.robust, "slopes": self.slopes, "missing": self.missing}
+        return fit_sem(model, moments, columns, grouping=grouping, **options)
 
     def _prepared(self, source: Source) -> Source:
         if not self._steps:
@@ -195,6 +212,7 @@ class _Reader:
         self.statements, self.refusals, self.remarks = statements, Refusals(), list[str]()
         self.names = Names(())
         self.variables: dict[str, list[str]] = {}
+        self.groups: list[str] = []
         self.steps: list[Step] = []
         self.codes: dict[str, str] = {}
         self.missing_rows = self.listwise = False
@@ -209,45 +227,63 @@ class _Reader:
         for statement in self.statements:
             if statement.command in _LEFT_OUT or statement.command.startswith("DATA "):
                 self.read_data(statement)
-            elif statement.command not in {"VARIABLE", "DEFINE", "ANALYSIS", "MODEL", "MODEL CONSTRAINT"}:
+            elif statement.command not in {
+                *("VARIABLE", "DEFINE", "ANALYSIS", "MODEL", "MODEL CONSTRAINT"),
+                *(f"MODEL {group}" for group in self.groups),
+            }:
                 why = _WHY_NOT.get(statement.command, f"{statement.command} is not offered")
                 self.refusals.add(statement, why)
-        paths = Paths(self.names, self.refusals)
-        for statement in self.of("MODEL"):
-            paths.read(statement)
+        paths = self.paths_of("MODEL")
+        of_groups = [self.paths_of(f"MODEL {group}", of_group=True) for group in self.groups]
         if not self.of("MODEL"):
             self.refusals.faults.append((0, "The input has no MODEL."))
-        self.check_levels(paths)
+        for part in (paths, *of_groups):
+            self.check_levels(part)
+        stated = group_items(paths, of_groups) if of_groups else list(paths.items.values())
         self.refusals.check()
-        labels = {item.label for item in paths.items.values() if item.label is not None}
+        each = [own for item in stated for own in (item.by_group or (item,))]
+        labels = {item.label for item in each if item.label is not None}
         definitions = constraint_lines(self.of("MODEL CONSTRAINT"), labels, self.names, self.refusals)
         self.refusals.check()
-        items = self.with_parts(paths)
+        items = self.with_parts(stated, paths.slopes)
         slopes: SlopeCentering = "observed" if paths.slopes else "latent"
         items = _with_mplus_defaults(items, slopes)
         left_out = [n for n in self.variables["USEVARIABLES"] if n not in self.in_model(items)]
         if left_out:
             self.remarks.append(f"Not in the model, and left out: {', '.join(left_out)}.")
         return MplusModel(
-            "\n".join([*_lines(items), *definitions]),
+            "\n".join([*model_lines(items), *definitions]),
             self.variables["CLUSTER"][0],
             self.robust,
             slopes,
             "ml" if self.missing_rows and not self.listwise else "listwise",
             tuple(dict.fromkeys(self.remarks)),
+            next(iter(self.variables["GROUPING"]), None),
             (*self.missing_step(items), *self.steps),
         )
+
+    def paths_of(self, command: str, *, of_group: bool = False) -> Paths:
+        """What the statements of one MODEL command say."""
+        paths = Paths(self.names, self.refusals, of_group=of_group, within_only=self.variables["WITHIN"])
+        for statement in self.of(command):
+            paths.read(statement)
+        return paths
+
+    @property
+    def key_columns(self) -> list[str]:
+        """Columns that name clusters and groups."""
+        return [*self.variables["CLUSTER"], *self.variables["GROUPING"]]
 
     def missing_step(self, items: Iterable[Item]) -> list[Step]:
         """The codes of missing cells of columns that the model or DEFINE names."""
         words = {word.lower() for statement in self.of("DEFINE") for word in re.findall(r"\w+", statement.text)}
         words |= {name.lower() for name in self.in_model(items)}
-        words -= {name.lower() for name in self.variables["CLUSTER"]}
+        words -= {name.lower() for name in self.key_columns}
         columns = {name: expression for name, expression in self.codes.items() if name.lower() in words}
         return [Step(columns)] if columns else []
 
     def in_model(self, items: Iterable[Item]) -> set[str]:
-        return {name for item in items for name in (item.lhs, item.rhs)} | {*self.variables["CLUSTER"]}
+        return {name for item in items for name in (item.lhs, item.rhs)} | {*self.key_columns}
 
     def read_data(self, statement: Statement) -> None:
         option, value = statement.option
@@ -283,6 +319,7 @@ class _Reader:
                 f"{', '.join(self.variables['CLUSTER']) or 'none'}; write VARIABLE: CLUSTER = … with its name."
             )
         (cluster,) = self.variables["CLUSTER"]
+        self.read_grouping(by_option.get("GROUPING", []))
         for statement, _ in by_option.get("CENTERING", []):
             step = centering_step(statement, cluster, self.names)
             if step is None:
@@ -304,10 +341,20 @@ class _Reader:
             used = self.variables["USEVARIABLES"]
             self.names = Names((*used, *(n for n in self.names.order if n not in used)), self.names.spelling)
         else:
-            self.variables["USEVARIABLES"] = [n for n in self.names.order if n != cluster]
+            self.variables["USEVARIABLES"] = [n for n in self.names.order if n not in self.key_columns]
         self.remarks += [
             f"{option} plays no part here." for option in ("IDVARIABLE", "AUXILIARY") if option in by_option
         ]
+
+    def read_grouping(self, parts: Sequence[tuple[Statement, str]]) -> None:
+        self.variables["GROUPING"] = []
+        for statement, value in parts:
+            grouping = grouping_labels(value, self.names)
+            if grouping is None or self.groups:
+                self.refusals.add(statement, "expected GROUPING = column (1 = label 2 = label), once")
+                continue
+            column, self.groups = grouping
+            self.variables["GROUPING"] = [column]
 
     def list_of(self, parts: Sequence[tuple[Statement, str]]) -> list[str]:
         result: list[str] = []
@@ -348,22 +395,22 @@ class _Reader:
                 elif self.names.is_column(name) and name not in self.variables["USEVARIABLES"]:
                     self.refusals.add(paths.lines[key], f"{name} is not among USEVARIABLES")
 
-    def with_parts(self, paths: Paths) -> list[Item]:
+    def with_parts(self, stated: Sequence[Item], slopes: Sequence[str]) -> list[Item]:
         """The items, and a variance of each column and slope at the level where the text names it nowhere."""
-        items = list(paths.items.values())
+        items = list(stated)
         used = self.in_model(items)
         for level, elsewhere in ((WITHIN, "BETWEEN"), (BETWEEN, "WITHIN")):
             there = {name for item in items if item.level == level for name in (item.lhs, item.rhs)}
             names = [n for n in self.variables["USEVARIABLES"] if n in used and n not in self.variables[elsewhere]]
-            names = [name for name in names if name not in self.variables["CLUSTER"]]
-            names += paths.slopes if level == BETWEEN else []
+            names = [name for name in names if name not in self.key_columns]
+            names += slopes if level == BETWEEN else []
             items += [Item(level, name, "~~", name) for name in names if name not in there]
         return items
 
 
 def _with_mplus_defaults(items: list[Item], slopes: SlopeCentering) -> list[Item]:
     """The items, and what Mplus has where our defaults have something else."""
-    table = parameter_table(parse_sem("\n".join(_lines(items))), slopes)
+    table = parameter_table(parse_sem("\n".join(model_lines(items))).of_group(0), slopes)
     random = {slope.name for slope in table.slopes}
     result = list(items)
     for row in table.rows:
@@ -375,35 +422,3 @@ def _with_mplus_defaults(items: list[Item], slopes: SlopeCentering) -> list[Item
         elif row.lhs != row.rhs and {row.lhs, row.rhs} & random:
             result.append(Item(row.level, row.lhs, "~~", row.rhs, fixed=0.0))
     return result
-
-
-def _lines(items: Iterable[Item]) -> list[str]:
-    """The model's text: a line for each left side and operator."""
-    lines: list[str] = []
-    for level in (WITHIN, BETWEEN):
-        lines.append(f"level: {level}")
-        right: dict[tuple[str, Operator], list[str]] = {}
-        for item in items:
-            if item.level == level:
-                operator: Operator = "~" if item.op == "~1" else item.op
-                is_first = item.op == "=~" and (item.lhs, operator) not in right
-                key = (item.lhs, item.op)
-                right.setdefault(key, []).append(_term(item, free=is_first))
-        for (lhs, op), terms in right.items():
-            lines.append(f"  {lhs} {'~' if op == '~1' else op} {' + '.join(terms)}")
-    return lines
-
-
-def _term(item: Item, *, free: bool) -> str:
-    """One term with its modifiers; `free` where a star frees what would be fixed."""
-    if item.slope is not None:
-        return f'rv("{item.slope}")*{item.rhs}'
-    # NA frees a parameter, unless it is called a label
-    parts = [] if item.label is None else ['label("NA")' if item.label == "NA" else item.label]
-    if item.fixed is not None:
-        parts.append(number_text(item.fixed))
-    elif item.freed and free:
-        parts.append("NA")
-    if item.start is not None:
-        parts.append(f"start({number_text(item.start)})")
-    return "*".join([*parts, item.rhs or "1"])

@@ -14,8 +14,18 @@ import mlm_ops.cli.main as cli
 from mlm_ops import DataError, FormulaError
 from mlm_ops.structural.parameters import parameter_table
 from mlm_ops.structural.syntax import parse_sem
+from tests.structural import test_groups as groups
 from tests.structural.cases import NAMES, case, data, fitted, slope_case
 from tests.structural.test_quadrature import some_rows
+
+GROUPS = """VARIABLE: NAMES = c r y1-y4;  USEVARIABLES = y1-y4;  CLUSTER = c;  GROUPING IS r (2 = South  1 = North);
+ANALYSIS: TYPE = TWOLEVEL;  ESTIMATOR = ML;
+MODEL: %WITHIN%
+  fw BY y1-y4;
+  %BETWEEN%
+  fb BY y1-y4;
+{0}
+"""
 
 
 def read_back(fit, rows):
@@ -97,6 +107,91 @@ MODEL:
 
 def read(model, use="y x w", within="x", between="w", more=""):
     return mlm.from_mplus(HEAD.format(model=model, use=use, within=within, between=between, more=more))
+
+
+@pytest.mark.parametrize("name", groups.CASES)
+def test_models_of_groups_come_back(name):
+    ours = groups.fitted(name)
+    model, again = read_back(ours, groups.rows(name.rsplit("_", 1)[1]))
+    assert model.group == "region"
+    assert again.estimate.log_likelihood == pytest.approx(ours.estimate.log_likelihood, abs=1e-8)
+    assert again.estimate.n_parameters == ours.estimate.n_parameters
+
+
+OF_GROUPS = {
+    "labels, values and constraints": (
+        groups.PATH.format(a="c(a1, a2)", b="c(0, NA)") + "d := a1 - a2\na1 == 2*a2",
+        {},
+    ),
+    "some loadings": (groups.CFA, {"group_equal": "loadings", "group_partial": "fb =~ y3"}),
+    "values and labels at once": (groups.CFA.replace("fb =~ y1 + y2", "fb =~ c(1, NA)*y1 + c(l, 1)*y2"), {}),
+    "slopes": (
+        'level: 1\n y1 ~ rv("s")*x1\nlevel: 2\n y1 ~~ s\n s ~ c(m0, m1)*1 + w1',
+        {"slopes": "observed"},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OF_GROUPS)
+def test_what_is_written_of_groups_comes_back(name):
+    text, options = OF_GROUPS[name]
+    ours = mlm.sem(text, groups.rows(), cluster="cluster", group="region", **options)
+    _, again = read_back(ours, groups.rows())
+    assert again.estimate.log_likelihood == pytest.approx(ours.estimate.log_likelihood, abs=1e-8)
+    assert again.estimate.n_parameters == ours.estimate.n_parameters
+
+
+def test_defaults_of_groups_are_those_of_mplus():
+    """User's Guide, ch. 14: equal loadings and intercepts, factor means free but in the first group."""
+    rows = groups.rows().select(pl.col("cluster").alias("c"), "^y[1-4]$", r=1 + (pl.col("region") == "south"))
+    model = mlm.from_mplus(GROUPS.format(""))
+    assert model.text.splitlines()[:2] == ["level: 1", "  fw =~ 1*y1 + same1*y2 + same2*y3 + same3*y4"]
+    assert model.text.splitlines()[-1] == "  fb ~ c(0, NA)*1"
+    ours = groups.fitted("scalar_even").estimate
+    assert model.fit(rows).estimate.log_likelihood == pytest.approx(ours.log_likelihood, abs=1e-8)
+    some = mlm.from_mplus(GROUPS.format("MODEL south: %BETWEEN%\n fb BY y3;  [y3 y4];  y2@1 (v);"))
+    text = groups.CFA + "\n y2 ~~ c(NA, 1)*y2"
+    partial = {"group_equal": ["loadings", "intercepts"], "group_partial": ["fb=~y3", "y3~1", "y4~1"]}
+    ours = mlm.sem(text, groups.rows(), cluster="cluster", group="region", **partial).estimate
+    theirs = some.fit(rows).estimate
+    assert theirs.log_likelihood == pytest.approx(ours.log_likelihood, abs=1e-8)
+    assert theirs.n_parameters == ours.n_parameters
+
+
+UNREAD_OF_GROUPS = {
+    "MODEL east: %WITHIN% y1;": "Line 7 (%WITHIN%) is not read: MODEL EAST is not offered.",
+    "  [fb];": "Line 7 ([fb]) is not read: whether a mean of all groups is equal in them is left open; give it a label "
+    "or value, or write it in the MODEL of each group.",
+    "MODEL north: %WITHIN%\n s | y1 ON y2;": "Line 8 (s | y1 ON y2) is not read: a random slope stands in the MODEL of "
+    "all groups.",
+}
+
+
+@pytest.mark.parametrize("part", UNREAD_OF_GROUPS)
+def test_what_is_not_read_of_groups(part):
+    with pytest.raises(FormulaError) as unread:
+        mlm.from_mplus(GROUPS.format(part))
+    assert str(unread.value).startswith(UNREAD_OF_GROUPS[part])
+
+
+def test_the_mean_of_an_indicator_within_clusters_is_stated_in_each_group():
+    text = GROUPS.replace("%BETWEEN%\n  fb BY y1-y4", "%BETWEEN%\n  fb BY y1-y3").replace(
+        "CLUSTER", "WITHIN = y4;  CLUSTER"
+    )
+    with pytest.raises(FormulaError) as unread:
+        mlm.from_mplus(text.format(""))
+    assert str(unread.value) == (
+        "Line 4 (fw BY y1-y4) is not read: of [y4], whether a mean of all groups is equal in them is left open; give "
+        "it a label or value, or write it in the MODEL of each group."
+    )
+
+
+def test_a_grouping_without_labels_is_not_read():
+    with pytest.raises(FormulaError) as unread:
+        mlm.from_mplus(GROUPS.format("").replace("(2 = South  1 = North)", "(2)"))
+    assert str(unread.value) == (
+        "Line 1 (GROUPING IS r (2)) is not read: expected GROUPING = column (1 = label 2 = label), once."
+    )
 
 
 def test_a_random_slope_and_its_intercept_are_uncorrelated_unless_with_says_otherwise():
