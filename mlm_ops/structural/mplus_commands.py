@@ -13,8 +13,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
+from pathlib import Path
 
-from mlm_ops.errors import FormulaError
+from mlm_ops.errors import DataError, FormulaError
 from mlm_ops.structural.model import MOST_VARIABLES, TOO_MANY_VARIABLES
 
 #: The commands, and what a line may shorten them to.
@@ -35,12 +36,14 @@ _BLOCK = re.compile(r"%[^%\n]*%")
 _RANGE = re.compile(r"([A-Za-z]\w*?)(\d+)-([A-Za-z]\w*?)(\d+)")
 #: Of one list: a data file may have many columns that the model does not.
 _MOST_NAMES = 100 * MOST_VARIABLES
+#: More than any input has: another file was named.
+_MOST_CHARACTERS = 1_000_000
 #: A statement's text in a message is cut here.
 _SHOWN = 50
 
 
 @dataclass(frozen=True)
-class Statement:
+class StatementOfInput:
     """One statement without its semicolon.
 
     Attributes
@@ -68,7 +71,7 @@ class Refusals:
 
     faults: list[tuple[int, str]] = field(default_factory=list)
 
-    def add(self, statement: Statement, why: str, line: int | None = None) -> None:
+    def add(self, statement: StatementOfInput, why: str, line: int | None = None) -> None:
         """A statement that is not read, and why."""
         shown = " ".join(statement.text.split())
         shown = shown if len(shown) <= _SHOWN else f"{shown[: _SHOWN - 2]} …"
@@ -87,7 +90,28 @@ class Refusals:
             raise FormulaError(" ".join(text for _, text in sorted(dict.fromkeys(self.faults))))
 
 
-def statements_of(text: str) -> list[Statement]:
+def content_of(path: Path) -> str:
+    """The text of an input file.
+
+    Raises
+    ------
+    DataError
+        It cannot be read, or is longer than an input.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(_MOST_CHARACTERS + 1)
+    except OSError as error:
+        raise DataError(f"Cannot read the Mplus input {str(path)!r}: {error.strerror or 'unreadable'}.") from error
+    if len(content) > _MOST_CHARACTERS:
+        raise DataError(f"The Mplus input {str(path)!r} has more than {_MOST_CHARACTERS:,} characters; is it another?")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("latin-1")  # which Mplus writes on Windows, and which has every byte
+
+
+def statements_of(text: str) -> list[StatementOfInput]:
     """The statements of an input file.
 
     Raises
@@ -97,7 +121,7 @@ def statements_of(text: str) -> list[Statement]:
     """
     text = _without_comments(text.replace("\r\n", "\n").replace("\r", "\n"))
     breaks = [match.start() for match in re.finditer("\n", text)]
-    statements: list[Statement] = []
+    statements: list[StatementOfInput] = []
     command, start, position, seen = "", 0, 0, False
     for line in [*text.splitlines(keepends=True), ""]:
         head = _HEAD.match(line)
@@ -143,7 +167,7 @@ def _without_comments(text: str) -> str:
     return "".join([*parts, text[place:]])
 
 
-def _cut(command: str, text: str, start: int, end: int, breaks: Sequence[int]) -> Iterator[Statement]:
+def _cut(command: str, text: str, start: int, end: int, breaks: Sequence[int]) -> Iterator[StatementOfInput]:
     """The statements of one command, none of a title; `breaks` are the ends of lines."""
     while start < end and command != "TITLE":
         stop = text.find(";", start, end)
@@ -155,12 +179,12 @@ def _cut(command: str, text: str, start: int, end: int, breaks: Sequence[int]) -
             part = text[first:behind]
             if part.strip():
                 place = first + len(part) - len(part.lstrip())
-                yield Statement(command, part.strip(), bisect_left(breaks, place) + 1)
+                yield StatementOfInput(command, part.strip(), bisect_left(breaks, place) + 1)
         start = stop + 1 if block is None else block.end()
 
 
 @dataclass(frozen=True)
-class Names:
+class NamesOfInput:
     """The names of a file, whose upper and lower case are one.
 
     Attributes
@@ -217,7 +241,9 @@ def numbered_names(first: str, last: str) -> list[str] | None:
         return None
     if int(match[4]) - int(match[2]) > _MOST_NAMES:
         raise FormulaError(TOO_MANY_VARIABLES)
-    return [f"{match[1]}{number}" for number in range(int(match[2]), int(match[4]) + 1)]
+    # y01 to y12 keep their zeros
+    digits = len(match[2]) if match[2].startswith("0") else 1
+    return [f"{match[1]}{number:0{digits}}" for number in range(int(match[2]), int(match[4]) + 1)]
 
 
 def new_names(text: str) -> list[str] | None:

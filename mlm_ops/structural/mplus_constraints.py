@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 
 from mlm_ops.errors import FormulaError
-from mlm_ops.structural.mplus_commands import Names, Refusals, Statement, new_names
+from mlm_ops.structural.mplus_commands import NamesOfInput, Refusals, StatementOfInput, new_names
 
 _FUNCTIONS = {"EXP": "exp", "LOG": "log", "SQRT": "sqrt", "ABS": "abs"}
 _NEW = re.compile(r"NEW\s*\((.*)\)", re.DOTALL | re.IGNORECASE)
@@ -16,7 +16,7 @@ _SIGNS = frozenset({"+", "-", "*", "/", "^", "(", ")"})
 
 
 def constraint_lines(
-    statements: Sequence[Statement], labels: Collection[str], names: Names, refusals: Refusals
+    statements: Sequence[StatementOfInput], labels: Collection[str], names: NamesOfInput, refusals: Refusals
 ) -> list[str]:
     """The lines of the model's text: definitions, each behind those that it names, and constraints.
 
@@ -62,7 +62,7 @@ def _in_order(definitions: Mapping[str, list[str]]) -> list[str]:
     return lines
 
 
-def _arithmetic(text: str, labels: Collection[str], names: Names) -> list[str] | None:
+def _arithmetic(text: str, labels: Collection[str], names: NamesOfInput) -> list[str] | None:
     """One side's words in our arithmetic; None where it names what is no label."""
     words = _WORD.findall(text)
     result: list[str] = []

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from mlm_ops.errors import FormulaError
 from mlm_ops.language.model import number_text
 from mlm_ops.language.syntax import Call, Group, Name, Number, Operation, Syntax, parse_expression
-from mlm_ops.structural.mplus_commands import Names, Refusals, Statement
+from mlm_ops.structural.mplus_commands import NamesOfInput, Refusals, StatementOfInput
 from mlm_ops.warehouse.sql import identifier
 
 _CENTER = re.compile(r"CENTER(?:ING)?\s*=?\s*(.*?)\(\s*(GROUPMEAN|GRANDMEAN)[^)]*\)", re.DOTALL | re.IGNORECASE)
@@ -23,7 +23,7 @@ _NUMBER = re.compile(r"-?(\d+\.?\d*|\.\d+)")
 
 
 @dataclass(frozen=True)
-class Step:
+class DefineStep:
     """Columns that are made anew of a relation's, by their expressions in SQL; a new one, or in the place of others."""
 
     columns: Mapping[str, str]
@@ -42,7 +42,7 @@ class Step:
         )
 
 
-def missing_codes(statement: Statement, value: str, names: Names, refusals: Refusals) -> dict[str, str]:
+def missing_codes(statement: StatementOfInput, value: str, names: NamesOfInput, refusals: Refusals) -> dict[str, str]:
     """Columns without the codes of ``MISSING = ALL (-9)``; none for a period or a blank, which are null in a table."""
     columns: dict[str, str] = {}
     rest = "" if value.upper() in {".", "*", "BLANK"} else value
@@ -60,17 +60,19 @@ def missing_codes(statement: Statement, value: str, names: Names, refusals: Refu
     return columns
 
 
-def centering_step(statement: Statement, cluster: str, names: Names) -> Step | None:
+def centering_step(statement: StatementOfInput, cluster: str, names: NamesOfInput) -> DefineStep | None:
     """``CENTER x (GROUPMEAN)``, or in VARIABLE the older ``CENTERING = GROUPMEAN (x)``; None where it is neither."""
     match = _CENTERING.fullmatch(statement.text)
     columns, kind = (match[2], match[1]) if match is not None else ("", "")
     if match is None and (match := _CENTER.fullmatch(statement.text)) is not None:
         columns, kind = match[1], match[2]
     listed = names.listed(re.sub(r"\s*-\s*", "-", columns))
-    return Step({name: f"{identifier(name)} - {_mean(name, cluster, kind)}" for name in listed}) if listed else None
+    return (
+        DefineStep({name: f"{identifier(name)} - {_mean(name, cluster, kind)}" for name in listed}) if listed else None
+    )
 
 
-def define_step(statement: Statement, cluster: str, names: Names) -> Step | None:
+def define_step(statement: StatementOfInput, cluster: str, names: NamesOfInput) -> DefineStep | None:
     """One statement of DEFINE; None of one that is not offered."""
     centering = centering_step(statement, cluster, names)
     if centering is not None:
@@ -85,7 +87,14 @@ def define_step(statement: Statement, cluster: str, names: Names) -> Step | None
     if arithmetic is None or expression is None:
         return None
     target = names.of(arithmetic[1])
-    return Step({target: expression}, is_new=not names.is_column(target))
+    return DefineStep({target: expression}, is_new=not names.is_column(target))
+
+
+def defined_columns(statement: StatementOfInput) -> list[str]:
+    """The column that a statement of DEFINE assigns to, read or not; none of one that centers."""
+    match = _ARITHMETIC.fullmatch(statement.text)
+    centers = _CENTERING.fullmatch(statement.text) or _CENTER.fullmatch(statement.text)
+    return [] if match is None or centers else [match[1]]
 
 
 def _mean(name: str, cluster: str, kind: str) -> str:
@@ -93,7 +102,7 @@ def _mean(name: str, cluster: str, kind: str) -> str:
     return f"avg({identifier(name)}) over ({over})"
 
 
-def _expression(text: str, names: Names) -> str | None:
+def _expression(text: str, names: NamesOfInput) -> str | None:
     """Arithmetic of columns as SQL; None where it is anything else."""
     try:
         return _sql(parse_expression(" ".join(text.split())), names)
@@ -101,7 +110,7 @@ def _expression(text: str, names: Names) -> str | None:
         return None
 
 
-def _sql(node: Syntax, names: Names) -> str | None:
+def _sql(node: Syntax, names: NamesOfInput) -> str | None:
     """A part of it, in brackets: SQL binds signs and powers in another order than arithmetic does."""
     match node:
         case Number(value):
@@ -122,7 +131,7 @@ def _sql(node: Syntax, names: Names) -> str | None:
     return None
 
 
-def select_of(relation: str, steps: Sequence[Step]) -> str:
+def select_of(relation: str, steps: Sequence[DefineStep]) -> str:
     """A SELECT of a relation with the steps, each over the one before."""
     for number, step in enumerate(steps):
         relation = step.of(relation if number == 0 else f"({relation})")

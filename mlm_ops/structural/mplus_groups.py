@@ -14,7 +14,7 @@ from dataclasses import replace
 from itertools import count
 
 from mlm_ops.structural.model import BETWEEN, WITHIN, Item, Operator
-from mlm_ops.structural.mplus_commands import Names
+from mlm_ops.structural.mplus_commands import NamesOfInput
 from mlm_ops.structural.mplus_paths import Paths
 
 _GROUPING = re.compile(r"([A-Za-z]\w*)\s*\(((?:\s*-?\d+\s*=\s*\w+[\s,]*)+)\)")
@@ -26,7 +26,7 @@ _UNCLEAR_MEAN = (
 _Key = tuple[int, str, Operator, str]
 
 
-def grouping_labels(value: str, names: Names) -> tuple[str, list[str]] | None:
+def grouping_labels(value: str, names: NamesOfInput) -> tuple[str, list[str]] | None:
     """The column of ``region (1 = north 2 = south)`` and its labels by rising value; None where it is no such text."""
     match = _GROUPING.fullmatch(value.strip())
     if match is None or not names.is_column(match[1]):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from mlm_ops.errors import FormulaError
 from mlm_ops.structural.model import BETWEEN, MOST_VARIABLES, TOO_MANY_VARIABLES, WITHIN, Item, Operator
-from mlm_ops.structural.mplus_commands import Names, Refusals, Statement, numbered_names
+from mlm_ops.structural.mplus_commands import NamesOfInput, Refusals, StatementOfInput, numbered_names
 
 _TOKEN = re.compile(r"\s*(?:(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)|(?P<name>[A-Za-z_]\w*)|(?P<sign>\S))")
 _OPERATORS: dict[str, Operator] = {"BY": "=~", "ON": "~", "WITH": "~~", "PON": "~", "PWITH": "~~"}
@@ -53,16 +53,16 @@ class Paths:
         Columns without a part at level 2.
     """
 
-    names: Names
+    names: NamesOfInput
     refusals: Refusals
     items: dict[tuple[int, str, Operator, str], Item] = field(default_factory=dict)
     slopes: list[str] = field(default_factory=list)
-    lines: dict[tuple[int, str, Operator, str], Statement] = field(default_factory=dict)
+    lines: dict[tuple[int, str, Operator, str], StatementOfInput] = field(default_factory=dict)
     level: int | None = None
     of_group: bool = False
     within_only: Collection[str] = ()
 
-    def read(self, statement: Statement) -> None:
+    def read(self, statement: StatementOfInput) -> None:
         """Add the items of one statement, or refuse it."""
         text = statement.text
         if text.startswith("%"):
@@ -106,7 +106,9 @@ class Paths:
             raise _UnreadError("values stand behind the variables on the right")
         self._read_relation(statement, level, [name for entry in left for name in entry.names], operator, words)
 
-    def _read_relation(self, statement: Statement, level: int, left: list[str], word: str, words: _Words) -> None:
+    def _read_relation(
+        self, statement: StatementOfInput, level: int, left: list[str], word: str, words: _Words
+    ) -> None:
         labelled = words.labelled(words.entries())
         words.end()
         if len(left) * sum(len(entry.names) for entries, _ in labelled for entry in entries) > MOST_VARIABLES**2:
@@ -124,7 +126,7 @@ class Paths:
                 pairs = [pair for pair in pairs if pair[0] != pair[2]]
             self._add_pairs(statement, level, _OPERATORS[word], pairs, labels)
 
-    def _read_slopes(self, statement: Statement, level: int, left: Sequence[_Entry], words: _Words) -> None:
+    def _read_slopes(self, statement: StatementOfInput, level: int, left: Sequence[_Entry], words: _Words) -> None:
         names = [name for entry in left for name in entry.names]
         outcomes = [name for entry in words.entries() for name in entry.names]
         if words.operator() != "ON":
@@ -144,7 +146,7 @@ class Paths:
 
     def _add_pairs(
         self,
-        statement: Statement,
+        statement: StatementOfInput,
         level: int,
         op: Operator,
         pairs: list[tuple[str, _Entry, str]],
@@ -183,7 +185,7 @@ class _UnreadError(Exception):
 class _Words:
     """The words of a statement, one after the other."""
 
-    def __init__(self, statement: Statement, names: Names) -> None:
+    def __init__(self, statement: StatementOfInput, names: NamesOfInput) -> None:
         self.statement, self.names, self.index = statement, names, 0
         self.tokens: list[tuple[str, str, int]] = []
         line = statement.line

@@ -22,9 +22,24 @@ from mlm_ops.structural.fit import SemFit
 from mlm_ops.structural.fitting import collect_sem, fit_sem
 from mlm_ops.structural.grouping import SemRequest, grouping_of
 from mlm_ops.structural.model import BETWEEN, WITHIN, Item
-from mlm_ops.structural.mplus_commands import Names, Refusals, Statement, new_names, option_named, statements_of
+from mlm_ops.structural.mplus_commands import (
+    NamesOfInput,
+    Refusals,
+    StatementOfInput,
+    content_of,
+    new_names,
+    option_named,
+    statements_of,
+)
 from mlm_ops.structural.mplus_constraints import constraint_lines
-from mlm_ops.structural.mplus_define import Step, centering_step, define_step, missing_codes, select_of
+from mlm_ops.structural.mplus_define import (
+    DefineStep,
+    centering_step,
+    define_step,
+    defined_columns,
+    missing_codes,
+    select_of,
+)
 from mlm_ops.structural.mplus_groups import group_items, grouping_labels
 from mlm_ops.structural.mplus_paths import Paths
 from mlm_ops.structural.mplus_text import model_lines
@@ -55,8 +70,6 @@ _OF_SEARCH = (
     *("ALGORITHM", "INTEGRATION", "ADAPTIVE", "PROCESSORS", "STARTS", "STITERATIONS", "INFORMATION"),
     *("ITERATIONS", "MITERATIONS", "H1ITERATIONS", "SDITERATIONS", "CONVERGENCE", "MCONVERGENCE", "H1CONVERGENCE"),
 )
-#: More than any input has: another file was named.
-_MOST_CHARACTERS = 1_000_000
 _WHY_NOT = {
     "CATEGORICAL": "categorical outcomes are not offered",
     "COUNT": "count outcomes are not offered",
@@ -98,7 +111,7 @@ class MplusModel:
     missing: Missing
     remarks: tuple[str, ...] = ()
     group: str | None = None
-    _steps: tuple[Step, ...] = field(default=(), repr=False, compare=False)
+    _steps: tuple[DefineStep, ...] = field(default=(), repr=False, compare=False)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -189,36 +202,35 @@ def from_mplus(text: str | Path) -> MplusModel:
     """
     content = str(text)
     if isinstance(text, PathLike) or ("\n" not in content and ";" not in content):
-        content = _content_of(Path(text))
-    return _Reader(statements_of(content)).model()
+        content = content_of(Path(text))
+    return read_input(content)
 
 
-def _content_of(path: Path) -> str:
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            content = file.read(_MOST_CHARACTERS + 1)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = "it is no UTF-8 text" if isinstance(error, UnicodeDecodeError) else (error.strerror or "unreadable")
-        raise DataError(f"Cannot read the Mplus input {str(path)!r}: {reason}.") from error
-    if len(content) > _MOST_CHARACTERS:
-        raise DataError(f"The Mplus input {str(path)!r} has more than {_MOST_CHARACTERS:,} characters; is it another?")
-    return content
+def read_input(content: str) -> MplusModel:
+    """Read the text of an input: what an analysis file holds is never a path.
+
+    Raises
+    ------
+    FormulaError
+        Whatever is not read, all of it at once, by line.
+    """
+    return _Reader(statements_of(content.removeprefix("\ufeff"))).model()
 
 
 class _Reader:
     """Statement by statement, command by command."""
 
-    def __init__(self, statements: Sequence[Statement]) -> None:
+    def __init__(self, statements: Sequence[StatementOfInput]) -> None:
         self.statements, self.refusals, self.remarks = statements, Refusals(), list[str]()
-        self.names = Names(())
+        self.names = NamesOfInput(())
         self.variables: dict[str, list[str]] = {}
         self.groups: list[str] = []
-        self.steps: list[Step] = []
+        self.steps: list[DefineStep] = []
         self.codes: dict[str, str] = {}
         self.missing_rows = self.listwise = False
         self.robust = True
 
-    def of(self, command: str) -> list[Statement]:
+    def of(self, command: str) -> list[StatementOfInput]:
         return [statement for statement in self.statements if statement.command == command]
 
     def model(self) -> MplusModel:
@@ -274,26 +286,29 @@ class _Reader:
         """Columns that name clusters and groups."""
         return [*self.variables["CLUSTER"], *self.variables["GROUPING"]]
 
-    def missing_step(self, items: Iterable[Item]) -> list[Step]:
+    def missing_step(self, items: Iterable[Item]) -> list[DefineStep]:
         """The codes of missing cells of columns that the model or DEFINE names."""
         words = {word.lower() for statement in self.of("DEFINE") for word in re.findall(r"\w+", statement.text)}
         words |= {name.lower() for name in self.in_model(items)}
         words -= {name.lower() for name in self.key_columns}
         columns = {name: expression for name, expression in self.codes.items() if name.lower() in words}
-        return [Step(columns)] if columns else []
+        return [DefineStep(columns)] if columns else []
 
     def in_model(self, items: Iterable[Item]) -> set[str]:
         return {name for item in items for name in (item.lhs, item.rhs)} | {*self.key_columns}
 
-    def read_data(self, statement: Statement) -> None:
+    def read_data(self, statement: StatementOfInput) -> None:
         option, value = statement.option
         if statement.command == "DATA" and option_named(option, ("LISTWISE",)):
             self.listwise = value.upper() == "ON"
             return
+        if statement.command == "DATA" and option == "TYPE" and value.upper() != "INDIVIDUAL":
+            self.refusals.add(statement, "a model is fitted to the rows of individuals")
+            return
         self.remarks.append(f"{statement.command} plays no part here.")
 
     def read_variables(self) -> None:
-        by_option: dict[str, list[tuple[Statement, str]]] = {}
+        by_option: dict[str, list[tuple[StatementOfInput, str]]] = {}
         for statement in self.of("VARIABLE"):
             word, value = statement.option
             option = option_named(word, _LISTS)
@@ -306,7 +321,7 @@ class _Reader:
         if not names or any(part is None for part in names):
             raise FormulaError("The Mplus input has no names of columns. Write VARIABLE: NAMES = … with all of them.")
         columns = tuple(dict.fromkeys(name for part in names for name in part or ()))
-        self.names = Names(columns, {name.lower(): name for name in columns})
+        self.names = NamesOfInput(columns, {name.lower(): name for name in columns})
         for statement, value in by_option.get("MISSING", []):
             self.missing_rows = True
             self.codes |= missing_codes(statement, value, self.names, self.refusals)
@@ -314,6 +329,7 @@ class _Reader:
             self.listwise |= statement.option == ("LISTWISE", "ON")
         self.variables["CLUSTER"] = self.list_of(by_option.get("CLUSTER", []))
         if len(self.variables["CLUSTER"]) != 1:
+            self.refusals.check()
             raise FormulaError(
                 "A two-level model has one variable of clusters. Got "
                 f"{', '.join(self.variables['CLUSTER']) or 'none'}; write VARIABLE: CLUSTER = … with its name."
@@ -330,23 +346,24 @@ class _Reader:
             if step is None:
                 why = "of DEFINE only CENTER, CLUSTER_MEAN and arithmetic of columns are; make it in a view"
                 self.refusals.add(statement, why)
-                continue
-            self.steps.append(step)
-            if step.is_new:
-                self.names = Names((*self.names.order, *step.columns), self.names.spelling)
+            else:
+                self.steps.append(step)
+            # what is not read makes a column all the same, which need not be told of again
+            new = [name for name in defined_columns(statement) if not self.names.is_column(name)]
+            self.names = NamesOfInput((*self.names.order, *map(self.names.of, new)), self.names.spelling)
         for option in ("USEVARIABLES", "WITHIN", "BETWEEN"):
             self.variables[option] = self.list_of(by_option.get(option, []))
         if "USEVARIABLES" in by_option:
             # columns of lists are counted in the order of those in use
             used = self.variables["USEVARIABLES"]
-            self.names = Names((*used, *(n for n in self.names.order if n not in used)), self.names.spelling)
+            self.names = NamesOfInput((*used, *(n for n in self.names.order if n not in used)), self.names.spelling)
         else:
             self.variables["USEVARIABLES"] = [n for n in self.names.order if n not in self.key_columns]
         self.remarks += [
             f"{option} plays no part here." for option in ("IDVARIABLE", "AUXILIARY") if option in by_option
         ]
 
-    def read_grouping(self, parts: Sequence[tuple[Statement, str]]) -> None:
+    def read_grouping(self, parts: Sequence[tuple[StatementOfInput, str]]) -> None:
         self.variables["GROUPING"] = []
         for statement, value in parts:
             grouping = grouping_labels(value, self.names)
@@ -356,7 +373,7 @@ class _Reader:
             column, self.groups = grouping
             self.variables["GROUPING"] = [column]
 
-    def list_of(self, parts: Sequence[tuple[Statement, str]]) -> list[str]:
+    def list_of(self, parts: Sequence[tuple[StatementOfInput, str]]) -> list[str]:
         result: list[str] = []
         for statement, value in parts:
             columns = self.names.listed(re.sub(r"\s*-\s*", "-", value))

@@ -11,7 +11,9 @@ import pytest
 
 import mlm_ops as mlm
 import mlm_ops.cli.main as cli
-from mlm_ops import DataError, FormulaError
+from mlm_ops import AnalysisError, DataError, FormulaError
+from mlm_ops.analyses.file.analysis import parse_analysis
+from mlm_ops.structural.mplus_commands import new_names
 from mlm_ops.structural.parameters import parameter_table
 from mlm_ops.structural.syntax import parse_sem
 from tests.structural import test_groups as groups
@@ -447,3 +449,42 @@ def test_the_command_line_fits_an_mplus_input(tmp_path, capsys):
     )
     assert cli.main(["fit", str(path)]) == 2
     assert "An Mplus input is fitted to one data file: " in capsys.readouterr().err
+
+
+def test_ranges_keep_their_zeros():
+    assert new_names("y08-y11 x") == ["y08", "y09", "y10", "y11", "x"]
+    assert new_names("y8-y10") == ["y8", "y9", "y10"]
+
+
+@pytest.mark.parametrize("kind", ["IMPUTATION", "COVARIANCE"])
+def test_data_of_another_kind_than_rows_are_refused(kind):
+    with pytest.raises(FormulaError, match=r"Line \d+ \(TYPE = \w+\) is not read: a model is fitted to the rows"):
+        read("%WITHIN%\n y ON z;\n%BETWEEN%\n y;", use="y z", within="z", more=f"DATA: TYPE = {kind};\n")
+
+
+def test_one_statement_that_is_not_read_is_told_alone():
+    with pytest.raises(FormulaError) as caught:
+        read("%WITHIN%\n y ON q;\n%BETWEEN%\n y;", use="y q", within="q", more="DEFINE: q = LN(x);\n")
+    assert str(caught.value).count("is not read") == 1
+
+
+def test_clusters_that_names_lack_are_told_so():
+    text = "VARIABLE: NAMES = y x;\n CLUSTER = school;\nANALYSIS: TYPE = TWOLEVEL;\nMODEL:\n%WITHIN%\n y ON x;\n"
+    with pytest.raises(FormulaError, match=r"^Line 2 \(CLUSTER = school\) is not read: it lists what NAMES does not"):
+        mlm.from_mplus(text)
+
+
+def test_inputs_of_windows(tmp_path):
+    text = "TITLE: \u00e9t\u00e9\nVARIABLE: NAMES = g y x; CLUSTER = g;\nANALYSIS: TYPE = TWOLEVEL;\n"
+    text += "MODEL:\n%WITHIN%\n y ON x;\n"
+    (tmp_path / "model.inp").write_bytes(text.encode("latin-1"))
+    assert mlm.from_mplus(tmp_path / "model.inp") == mlm.from_mplus("\ufeff" + text)
+
+
+def test_an_analysis_file_holds_the_text_of_an_input_and_no_path(tmp_path):
+    secret = tmp_path / "model.inp"
+    secret.write_text("MODEL: y WITH hunter2 secret;", encoding="utf-8")
+    with pytest.raises(AnalysisError) as caught:
+        parse_analysis(f"analysis: a\ndata: t\nmodels: {{m: 'y ~ 1 + (1 | g)'}}\nsem: {{s: {{mplus: '{secret}'}}}}\n")
+    assert "This is no Mplus input." in str(caught.value)
+    assert "hunter2" not in str(caught.value)

@@ -142,10 +142,10 @@ def sem_spec(spec: Any) -> Any:
     others = {key: value for key, value in spec.items() if key != "mplus"}
     if "model" in others or not isinstance(spec["mplus"], str):
         raise ValueError("sem takes either model, or mplus with the text of an Mplus input; write one of them")
-    from mlm_ops.structural.mplus_reader import from_mplus
+    from mlm_ops.structural.mplus_reader import read_input
 
     try:
-        model = from_mplus(spec["mplus"])
+        model = read_input(spec["mplus"])
     except MlmError as error:
         raise ValueError(str(error).rstrip(".")) from error
     if model.has_new_columns:
