@@ -136,7 +136,7 @@ def test_arguments_of_structural_models_and_of_methods() -> None:
         mlm.sem("level: 1\ny ~~ y", DATA, "g", robst=True)  # type: ignore[call-arg]
     assert str(error.value) == (
         "sem() has no argument 'robst'. Did you mean 'robust'? It takes text, data, cluster, connection, robust, "
-        "slopes, missing."
+        "slopes, missing, group, group_equal, group_partial."
     )
     with pytest.raises(
         MlmError, match=r"^compare\(\) has no argument 'large'\. Did you mean 'larger'\? It takes larger"

@@ -595,7 +595,7 @@ FILES: list[tuple[str, str]] = [
     (
         FILE + "sem: {s: {model: 'f =~ a', clustr: g}}\n",
         "unknown key 'sem.s.clustr' (did you mean 'cluster'?); expected one of model, cluster, robust, slopes, "
-        "missing, mplus.",
+        "missing, group, group_equal, group_partial, score_tests, mplus.",
     ),
     (
         FILE + "sem: {s: {model: 'f =~ a', mplus: x}}\n",

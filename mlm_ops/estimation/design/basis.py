@@ -120,7 +120,9 @@ def element_products(basis: Basis, observations: Observations, codes: Codes, siz
         products = [
             observations.products(evaluator, own, means[i], means[j]) for own, (i, j) in zip(inside, pairs, strict=True)
         ]
-        return CrossProducts(tuple(by_cell(own) for own in products), np.arange(len(pairs)), np.eye(len(elements)))
+        return CrossProducts(
+            tuple(by_cell(own) for own in products), np.arange(len(pairs)), np.eye(len(elements)), size
+        )
     n = observations.sizes(evaluator)
     rows = np.array([by_cell(n * mean) for mean in means]) / np.sqrt(sizes)
     around: list[Array] = []
@@ -134,7 +136,7 @@ def element_products(basis: Basis, observations: Observations, codes: Codes, siz
         if isinstance(scatter, np.ndarray) and scatter.any():
             places[place] = len(around)
             around.append(scatter)
-    return CrossProducts(tuple(around), places, np.eye(len(elements)), rows)
+    return CrossProducts(tuple(around), places, np.eye(len(elements)), size, rows)
 
 
 def change_of_basis(g: Array, totals: Array, n_obs: int, freedom: str = "rotate") -> Change:

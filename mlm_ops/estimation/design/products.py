@@ -30,6 +30,8 @@ class CrossProducts:
         (E (E + 1) / 2,) the place in `scatter` of each pair, lower triangle by rows; -1 of a pair that has none.
     combination
         (E, m): columns = elements @ combination.
+    cells
+        Number of cells.
     means
         (E, cells) the elements' means in each cell times the root of its size; None where they are not known.
     """
@@ -37,18 +39,14 @@ class CrossProducts:
     scatter: tuple[Numbers, ...]
     places: NDArray[np.int64]
     combination: NDArray[np.float64]
+    cells: int
     means: Numbers | None = None
 
     @classmethod
     def of(cls, products: Numbers) -> CrossProducts:
         """Make the record from (m, m, cells) cross-products: every column is an element."""
         rows, columns = lower_by_rows(len(products))
-        return cls(tuple(products[rows, columns]), np.arange(len(rows)), np.eye(len(products)))
-
-    @property
-    def cells(self) -> int:
-        """Number of cells."""
-        return len(self.scatter[0]) if self.means is None else int(self.means.shape[1])
+        return cls(tuple(products[rows, columns]), np.arange(len(rows)), np.eye(len(products)), products.shape[2])
 
     @property
     def kind(self) -> np.dtype[Any]:
@@ -81,7 +79,8 @@ class CrossProducts:
     def take(self, cells: NDArray[np.int64] | slice) -> CrossProducts:
         """The same of some cells, or in another order."""
         means = None if self.means is None else self.means[:, cells]
-        return replace(self, scatter=tuple(own[cells] for own in self.scatter), means=means)
+        size = len(range(*cells.indices(self.cells))) if isinstance(cells, slice) else len(cells)
+        return replace(self, scatter=tuple(own[cells] for own in self.scatter), means=means, cells=size)
 
     @property
     def full(self) -> Numbers:
