@@ -258,7 +258,7 @@ REASONS = {
         "own": "a qualified name",
         "copied": "a qualified name",
         "published": "a condition on columns of ours",
-        "since": "a condition on columns of ours",
+        "facts": "numbers of quoted names",
         "columns": "quoted names",
     },
     "mlm_ops/analyses/store/runs.py": {
