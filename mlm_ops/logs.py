@@ -42,6 +42,7 @@ class Event(StrEnum):
     COLLECTED = "moments_collected"
     FITTED = "model_fitted"
     WRITTEN = "run_written"
+    NOT_CONTINUED = "copy_built_anew"
     PUBLISHED = "results_published"
     REPORTED = "report_written"
     SET_ASIDE = "file_set_aside"

@@ -236,11 +236,8 @@ def question_tables(
 def sem_tables(analysis: Analysis, name: str, fitted: SemFit, moments: Moments) -> dict[str, pl.DataFrame]:
     """Every result table of one structural equation model of an analysis."""
     tables = structural_tables.sem_tables(name, fitted, with_score_tests=analysis.sem[name].score_tests)
-    least = analysis.min_publish_n
-    if any(group.n_obs < least for group in fitted.measures.by_group):
-        # a group's own parameters tell of its rows
-        tables = {table: rows.clear() for table, rows in tables.items()}
-    return publishable(tables, least, analysis.compiled_models, moments)
+    sizes = [group.n_obs for group in fitted.measures.by_group]
+    return publishable(tables, analysis.min_publish_n, analysis.compiled_models, moments, sizes)
 
 
 def fit_analysis_sem(analysis: Analysis, name: str, moments: Moments, connection: duckdb.DuckDBPyConnection) -> SemFit:

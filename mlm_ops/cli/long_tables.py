@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.text import Text
 
@@ -43,14 +44,14 @@ INDENT = 2
 
 @dataclass(frozen=True)
 class Width:
-    """How many characters the texts of a column have: of a number until its decimal point, and from there on."""
+    """How many cells of a terminal a column's texts take: of a number until its decimal point, and from there on."""
 
     until_point: int = 0
     from_point: int = 0
 
     @property
     def whole(self) -> int:
-        """Characters of the widest text, its decimal point below the others'."""
+        """Cells of the widest text, its decimal point below the others'."""
         return self.until_point + self.from_point
 
     def with_other(self, other: Width) -> Width:
@@ -85,10 +86,10 @@ class TableLayout:
         return [c for c in self.widths if c != "model" or not (self.headings or len(self.models) <= 1)]
 
     def width(self, column: str) -> int:
-        """Characters of a column, its heading included."""
+        """Cells of a column, its heading included."""
         widest = max(len(column), self.widths[column].whole)
         if self.headings and column == self.columns[0]:
-            return max(widest, self.widths[column].whole + INDENT, *map(len, map(name_of_model, self.models)))
+            return max(widest, self.widths[column].whole + INDENT, *map(cell_len, map(name_of_model, self.models)))
         return widest
 
     def least_width(self) -> int:
@@ -110,13 +111,15 @@ def show_whole_table(options: Namespace, tell: Callable[[str], None]) -> None:
             keys = runs.select("run_id", "analysis").rows()
             models = [m for run_id, analysis in keys for m in models_of_rows(connection, table, run_id, analysis)]
             check_models(options.model or (), [model for model in models if model is not None])
-            files = [Path(folder) / f"{number}.parquet" for number in range(len(keys) if models else 0)]
+            if not models:
+                return
+            files = [Path(folder) / f"{number}.parquet" for number in range(len(keys))]
             heights = [
                 copy_rows(connection, table, run_id, analysis, options.model, file)
-                for (run_id, analysis), file in zip(keys, files, strict=False)
+                for (run_id, analysis), file in zip(keys, files, strict=True)
             ]
         target = console()
-        for run, file, height in zip(runs.iter_rows(named=True), files, heights, strict=False):
+        for run, file, height in zip(runs.iter_rows(named=True), files, heights, strict=True):
             if height:
                 print_head(target, run)
                 show_rows(target, table, functools.partial(pieces, file, table), height)
@@ -128,6 +131,10 @@ def show_rows(target: Console, name: str, read: Callable[[], Iterator[pl.DataFra
         show_table(target, name, pl.concat(read()), "")
         return
     layout, hidden = within(measure(map(readable, read())), target.width)
+    if target.is_terminal:
+        # what is piped is read by programs, too, so that it stays whole
+        layout, cut = with_narrow_prose(layout, target.width)
+        hidden += [f"the rest of {column}" for column in cut]
     title = f"{name} of {layout.models[0]}" if len(layout.models) == 1 and layout.models[0] is not None else name
     target.print(Text(title), style="bold", soft_wrap=True)
     target.print()
@@ -162,12 +169,20 @@ def measure(frames: Iterable[pl.DataFrame]) -> TableLayout:
 def width_of(values: pl.Series) -> Width:
     """How wide the texts of a column's values are: of numbers by those of the extremes of each way of writing them."""
     if values.dtype == pl.String:
-        return Width(int(values.str.len_chars().max() or 0))  # type: ignore[arg-type]
+        return Width(int(cells(values).max() or 0))  # type: ignore[arg-type]
     if not values.dtype.is_numeric():
         return Width(max(len(cell(values.name, value)) for value in values.unique()))
     texts = [cell(values.name, value) for value in extremes(values)]
     behind = [after_the_point(text) for text in texts]
     return Width(max(len(text) - length for text, length in zip(texts, behind, strict=True)), max(behind))
+
+
+def cells(texts: pl.Series) -> pl.Series:
+    """How many cells of a terminal each text takes: an ideograph two, a combining accent none."""
+    lengths = texts.str.len_chars()
+    if (texts.str.len_bytes() == lengths).all():
+        return lengths
+    return pl.Series([None if text is None else cell_len(text) for text in texts], dtype=pl.UInt32)
 
 
 def extremes(values: pl.Series) -> list[float]:
@@ -200,6 +215,26 @@ def within(layout: TableLayout, width: int) -> tuple[TableLayout, list[str]]:
     return layout, hidden
 
 
+def with_narrow_prose(layout: TableLayout, width: int) -> tuple[TableLayout, list[str]]:
+    """Give prose no more than the room that the other columns leave, but `PROSE_WIDTH` at least.
+
+    Returns
+    -------
+    tuple
+        The layout, and the columns whose texts are cut.
+    """
+    room, widths, cut = max(0, width - layout.least_width()), dict(layout.widths), list[str]()
+    for column in layout.columns:
+        if column not in PROSE or column in layout.numbers:
+            continue
+        more = layout.width(column) - PROSE_WIDTH
+        if more > room:
+            cut.append(column)
+            widths[column] = Width(PROSE_WIDTH + room)
+        room -= min(room, max(0, more))
+    return replace(layout, widths=widths), cut
+
+
 def heading(layout: TableLayout) -> str:
     """The line above the rows; a number's word stands at the right."""
     words = (c.rjust(layout.width(c)) if c in layout.numbers else c.ljust(layout.width(c)) for c in layout.columns)
@@ -214,7 +249,7 @@ def lines_of(layout: TableLayout, frames: Iterable[pl.DataFrame]) -> Iterator[st
         is_new = model.ne_missing(model.shift(1, fill_value=last))
         is_first = pl.Series([number == 0]).append(pl.repeat(False, frame.height - 1, dtype=pl.Boolean, eager=True))
         texts = [
-            pl.when(is_new | is_first).then(model.fill_null("")).otherwise(pl.lit("")).str.pad_end(layout.width(c))
+            pl.when(is_new | is_first).then(padded(layout, model)).otherwise(pl.lit(" " * layout.width(c)))
             if c == "model"
             else padded(layout, frame[c])
             for c in layout.columns
@@ -236,7 +271,7 @@ def padded(layout: TableLayout, values: pl.Series) -> pl.Series:
     if layout.headings and column == layout.columns[0]:
         width -= INDENT
     if values.dtype == pl.String:
-        return values.fill_null("").str.pad_end(width)
+        return in_cells(values.fill_null(""), width)
     write = number_writer(column) if values.dtype.is_float() else functools.partial(cell, column)
     texts = ["" if value is None else write(value) for value in values.to_list()]
     if column not in layout.numbers:
@@ -244,3 +279,17 @@ def padded(layout: TableLayout, values: pl.Series) -> pl.Series:
     behind = layout.widths[column].from_point
     blanks = [" " * length for length in range(behind + 1)]
     return pl.Series([text + blanks[behind - after_the_point(text)] for text in texts]).str.pad_start(width)
+
+
+def in_cells(texts: pl.Series, width: int) -> pl.Series:
+    """The texts, each with blanks behind it up to a width in cells, or cut to it."""
+    lengths = cells(texts)
+    if (lengths <= width).all() and (lengths == texts.str.len_chars()).all():
+        return texts.str.pad_end(width)
+    return pl.Series(
+        [
+            set_cell_size(text, width) if length <= width else f"{set_cell_size(text, width - 1)}…"
+            for text, length in zip(texts, lengths, strict=True)
+        ],
+        dtype=pl.String,
+    )

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import polars as pl
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -350,8 +351,8 @@ def _rich_table(name: str, frame: pl.DataFrame, headings: bool) -> Table:
         rows = [[f"  {row[0]}", *row[1:]] for row in rows]
     for heading, (word, *_), texts in zip(filled, columns, zip(*rows, strict=True), strict=True):
         prose = heading in PROSE
-        above = map(len, map(name_of_model, models)) if headings and heading == filled[0] else ()
-        whole = max(len(word), *map(len, texts), *above)
+        above = map(cell_len, map(name_of_model, models)) if headings and heading == filled[0] else ()
+        whole = max(cell_len(word), *map(cell_len, texts), *above)
         table.add_column(
             word,
             no_wrap=not prose,

@@ -157,6 +157,8 @@ class _Package:
         }
 
     def __getattr__(self, macro: str) -> Any:
+        if macro not in self._files:
+            raise AttributeError(f"There is no macro {macro} in sql/macros.", name=macro, obj=self)
         return getattr(self.module(macro), macro)
 
     def module(self, macro: str) -> TemplateModule:

@@ -168,3 +168,23 @@ def test_the_groups_are_compared_as_numbers_and_sets_would_be(data):
         assert row["df"][0] == pytest.approx(min(degrees, 41), rel=1e-12)
     counts = found.filter(pl.col("kind") == "sample")["now"].to_list()
     assert counts == [later.height, 37, 35, 2, 5]
+
+
+@pytest.mark.parametrize("order", ["asc", "desc"])
+def test_the_sums_do_not_depend_on_the_order_of_the_groups(order):
+    """A plain sum that has reached 2e16 loses every 1 that is added to it."""
+    pair = RunPair("a", "now", "before")
+    with duckdb.connect() as connection:
+        connection.execute("create schema mlm")
+        connection.execute(
+            "create table mlm.influence as select r as run_id, 'a' as analysis, 'm' as model, 's' as symbol,"
+            " 'g' as \"group\", i::varchar as unit, if(r = 'before', 0, if(i < 2, 1e8, 1) * if(i % 2 = 0, 1, -1))"
+            f" as change from range(2002) as t(i), (values ('now'), ('before')) as v(r) order by t.i {order}"
+        )
+        connection.execute(
+            'create table mlm.random_effects as select run_id, analysis, model, "group", unit from mlm.influence'
+        )
+        change = compare_groups(connection, "mlm", {pair: [("m", ("s", "s"))]})[pair].changes["m", ("s", "s")]
+    assert change.n == 2002
+    # 1e8 and -1e8, and a thousand times 1 and -1
+    assert change.squares == 2e16 + 2000

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -295,6 +297,84 @@ def test_a_copy_with_rows_that_the_store_has_not_is_built_anew(connection, copy,
     assert beginnings == [False, True, False]
     store.publish(connection, tmp_path / "whole.duckdb")
     assert contents(copy) == contents(tmp_path / "whole.duckdb")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "update mlm.fixed_effects set estimate = 999",
+        "update mlm.store_version set version = 0",
+        "insert into mlm.influence (run_id, analysis) values ('a', 'x')",
+    ],
+)
+def test_a_copy_that_somebody_changed_is_built_anew(connection, copy, tmp_path, beginnings, change) -> None:
+    store.publish(connection, copy)
+    with duckdb.connect(str(copy)) as changed:
+        changed.execute(change)
+    store.write_run(connection, make_run("b"), effects(2))
+    store.publish(connection, copy)
+    assert beginnings == [False, True, False]
+    store.publish(connection, tmp_path / "whole.duckdb")
+    assert contents(copy) == contents(tmp_path / "whole.duckdb")
+
+
+def test_runs_whose_ids_and_analyses_read_alike_are_both_published(connection, copy, tmp_path, beginnings) -> None:
+    """Written after each other, "a b" and "c" are as "a" and "b c"."""
+    store.write_run(connection, replace(make_run("a b"), analysis="c"), effects(2))
+    store.publish(connection, copy)
+    store.write_run(connection, replace(make_run("a"), analysis="b c"), effects(2))
+    store.publish(connection, copy)
+    assert beginnings == [False, True]
+    store.publish(connection, tmp_path / "whole.duckdb")
+    assert contents(copy) == contents(tmp_path / "whole.duckdb")
+    assert len(published(copy)) == 3
+
+
+def damage(path: Path) -> None:
+    """Change the rows of table fixed_effects where they lie, without a change of the file's size or time."""
+    facts = path.stat()
+    content = path.read_bytes()
+    at = content.index(b"damage me here")
+    with path.open("r+b") as file:
+        file.seek(at)
+        file.write(b"DAMAGED")
+    os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+
+
+def test_a_damaged_copy_is_built_anew_and_that_is_logged(connection, copy, tmp_path, beginnings, caplog) -> None:
+    connection.execute("update mlm.fixed_effects set term = 'damage me here'")
+    store.publish(connection, copy)
+    damage(copy)
+    store.write_run(connection, make_run("b"), effects(2))
+    with caplog.at_level(logging.INFO, "mlm_ops"):
+        store.publish(connection, copy)
+    assert beginnings == [False, True, False]
+    (record,) = [record for record in caplog.records if record.event == "copy_built_anew"]
+    assert record.getMessage().startswith(f"{copy} cannot be continued and is built anew from the store: ")
+    assert "checksum" in record.getMessage()
+    store.publish(connection, tmp_path / "whole.duckdb")
+    assert contents(copy) == contents(tmp_path / "whole.duckdb")
+
+
+def test_a_log_that_an_attempt_left_is_not_applied_to_a_whole_copy(connection, copy, tmp_path, monkeypatch) -> None:
+    store.publish(connection, copy)
+    build = store.build_copy
+    logs = []
+
+    def failing(connection, building, earlier, names, latest_only):
+        log = building.with_name(f"{building.name}.wal")
+        if earlier is not None:
+            log.write_bytes(b"stale")
+            return False
+        try:
+            return build(connection, building, earlier, names, latest_only)
+        finally:
+            logs.append(log.exists())
+
+    monkeypatch.setattr(store, "build_copy", failing)
+    store.publish(connection, copy)
+    assert logs == [False]
+    assert published(copy) == ["a"]
 
 
 def test_a_copy_with_other_comments_is_built_anew(connection, copy, beginnings) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import duckdb
 import polars as pl
 import pytest
+from rich.cells import cell_len
 from rich.console import Console
 
 from mlm_ops.analyses.store.long_rows import copy_rows, models_of_rows, pieces
@@ -21,6 +22,7 @@ from mlm_ops.analyses.store.schema import RESULT_TABLES
 from mlm_ops.cli import long_tables
 from mlm_ops.cli import main as cli
 from mlm_ops.cli.terminal import show_table
+from mlm_ops.errors import StoreError
 
 #: Numbers of every way of writing them, of both signs, and those that rounding makes wider.
 NUMBERS = [
@@ -89,6 +91,32 @@ def test_numbers_alone_are_as_wide_as_laid_out_whole(monkeypatch):
         assert lines(frame, 200, 2) == target.file.getvalue()
 
 
+def test_columns_stand_below_each_other_where_characters_are_two_cells_wide(monkeypatch):
+    monkeypatch.setattr(long_tables, "PAGE", 0)
+    frame = rows(["模型"] * 30 + ["m"] * 30).with_columns(unit=pl.Series(["東京", "Köln", "e\u0301cole"] * 20))
+    for width in (200, 60):
+        target = Console(width=width, file=io.StringIO(), highlight=False)
+        show_table(target, "random_effects", frame, "")
+        assert lines(frame, width, 7) == target.file.getvalue()
+
+
+def test_prose_is_cut_to_the_room_of_a_terminal_and_whole_in_a_pipe(monkeypatch):
+    monkeypatch.setattr(long_tables, "PAGE", 0)
+    note = "the two runs share no group, so that they are taken as independent of each other"
+    frame = pl.DataFrame({"model": ["m"] * 3, "term": "x" * 30, "note": [note, None, "東京" * 20], "estimate": 0.5})
+    printed = {}
+    for is_terminal in (True, False):
+        target = Console(width=80, file=io.StringIO(), highlight=False, force_terminal=is_terminal, color_system=None)
+        long_tables.show_rows(target, "drift", lambda: frame.iter_slices(2), 3)
+        printed[is_terminal] = target.file.getvalue().splitlines()
+    cut = [line for line in printed[True] if line.endswith("0.5000")]
+    assert [cell_len(line) for line in cut] == [80 - 1] * 3
+    assert "the two runs share no group, so tha…  " in cut[0]
+    assert "  hidden at this width: the rest of note" in printed[True]
+    assert sum(note in line for line in printed[False]) == 1
+    assert not any("hidden" in line for line in printed[False])
+
+
 @pytest.fixture(scope="module")
 def store(fitted_again: Path) -> Path:
     """A store whose latest run has 30,000 random effects of one model, after those of the other."""
@@ -141,6 +169,14 @@ def test_a_copy_has_the_rows_and_the_columns_of_the_table(store, tmp_path):
     frame = pl.concat(pieces(tmp_path / "rows", "diagnostics"))
     assert dict(frame.schema) == RESULT_TABLES["diagnostics"]
     assert frame["unit"].to_list() == [str(i) for i in range(20_100)]
+
+
+def test_rows_that_cannot_be_read_are_one_sentence():
+    with duckdb.connect() as connection:
+        connection.execute("create schema mlm; create table mlm.diagnostics as select 1 as run_id, 'a' as analysis")
+        with pytest.raises(StoreError) as refused:
+            models_of_rows(connection, "diagnostics", "1", "a")
+    assert str(refused.value).startswith("The rows of table diagnostics cannot be read: Binder Error: ")
 
 
 def test_a_model_without_results_and_another_analysis_are_refused(store, refused):

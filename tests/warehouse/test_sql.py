@@ -7,6 +7,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
+from mlm_ops.warehouse.sql import render
+
 ROOT = Path(__file__).parents[2]
 #: What runs SQL.
 RUNS = {"execute", "executemany", "sql", "query", "_run", "run", "_one"}
@@ -258,7 +262,7 @@ REASONS = {
         "own": "a qualified name",
         "copied": "a qualified name",
         "published": "a condition on columns of ours",
-        "since": "a condition on columns of ours",
+        "facts": "numbers of quoted names",
         "columns": "quoted names",
     },
     "mlm_ops/analyses/store/runs.py": {
@@ -361,6 +365,13 @@ def test_nothing_starts_a_shell() -> None:
         if shells.search(path.read_text(encoding="utf-8"))
     ]
     assert found == []
+
+
+def test_an_unknown_macro_is_a_missing_attribute_with_its_name() -> None:
+    with pytest.raises(AttributeError) as refused:
+        render("group_momentz")
+    assert str(refused.value) == "There is no macro group_momentz in sql/macros."
+    assert refused.value.name == "group_momentz"
 
 
 def _sql_texts() -> Iterator[tuple[str, ast.JoinedStr]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -42,37 +42,46 @@ def build_copy(
     Returns
     -------
     bool
-        Whether it is complete: an earlier copy cannot be continued that has other tables, columns or comments than
-        today's, or runs that the store has changed or no longer publishes.
+        Whether it is complete: an earlier copy cannot be continued that has another version, other tables, columns or
+        comments than today's, or rows that the store has changed, removed or no longer publishes.
     """
     source, target = names
     connection.execute(f"use {identifier(source)}")
     connection.execute(f"detach database if exists {target}")
+    # an attempt before may have left a log, which DuckDB would apply to the new file
+    for left in (building, building.with_name(f"{building.name}.wal")):
+        left.unlink(missing_ok=True)
     if earlier is None:
         building.write_bytes(_empty_copy())
     else:
         shutil.copyfile(earlier, building)
     connection.execute(f"attach {literal(str(building))} as {target}")
     connection.execute(f"use {target}")
-    if earlier is not None and _layout(connection) != _empty_layout():
-        return False
+    present: list[tuple[str, str]] = []
+    if earlier is not None:
+        present = connection.execute(f"select run_id, analysis from {qualified(target, RESULTS, 'runs')}").fetchall()
+        is_continued = _layout(connection) == _empty_layout() and _has_rows_of_store(
+            connection, source, target, latest_only, present
+        )
+        if not is_continued:
+            return False
     # in one transaction: each alone would first be written to the log of the new file
     with transaction(connection):
-        is_complete = _copy_results(connection, source, target, latest_only)
-    if is_complete:
-        connection.execute(f"checkpoint {target}")
-    return is_complete
+        _copy_results(connection, source, target, latest_only, present)
+    connection.execute(f"checkpoint {target}")
+    return True
 
 
 def _layout(connection: Connection) -> list[tuple[object, ...]]:
-    """Every column and view of the current database, with what its comment says."""
+    """The version of the current database, and every column and view of it, with what its comment says."""
+    versions: list[tuple[object, ...]] = connection.execute(f"from {RESULTS}.store_version").fetchall()
     rows: list[tuple[object, ...]] = connection.execute(
         "select table_name, column_name, data_type, comment from duckdb_columns()"
         " where database_name = current_database() union all select view_name, null, sql, comment from duckdb_views()"
         " where database_name = current_database() and not internal union all select table_name, null, null, comment"
         " from duckdb_tables() where database_name = current_database() order by all"
     ).fetchall()
-    return rows
+    return versions + rows
 
 
 @cache
@@ -99,45 +108,82 @@ def _empty_copy() -> bytes:
         return path.read_bytes()
 
 
-def _copy_results(connection: Connection, source: str, target: str, latest_only: Mapping[str, str]) -> bool:
-    """Copy the rows of the published tables of `source` that `target` lacks to it, the current database.
+#: The condition for rows of runs that are listed, whose ids and analyses are two parameters.
+_LISTED = "(run_id, analysis) in (select (r, a) from (select unnest(?::varchar[]) as r, unnest(?::varchar[]) as a))"
+
+
+def _listed(runs: Iterable[tuple[str, str]]) -> list[list[str]]:
+    """The parameters of `_LISTED`: the ids of runs, and their analyses."""
+    keys = list(runs)
+    return [[run_id for run_id, _ in keys], [analysis for _, analysis in keys]]
+
+
+def _published_rows(name: str, latest_only: Mapping[str, str]) -> tuple[str, list[list[str]]]:
+    """The condition for rows of a table that are published, and its parameters."""
+    # table drift compares runs, so it has nothing to publish of these analyses
+    latest = [] if name == "drift" else [(run_id, analysis) for analysis, run_id in latest_only.items()]
+    return f"(not list_contains(?::varchar[], analysis) or {_LISTED})", [list(latest_only), *_listed(latest)]
+
+
+def _published_tables(connection: Connection, source: str) -> list[str]:
+    """The tables of a store that are published; one that an earlier mlm-ops wrote has none that came since."""
+    present = find_relations(connection, RESULTS, source)
+    return [name for name in RESULT_TABLES if name in present and name not in UNPUBLISHED]
+
+
+def _has_rows_of_store(
+    connection: Connection,
+    source: str,
+    target: str,
+    latest_only: Mapping[str, str],
+    present: Sequence[tuple[str, str]],
+) -> bool:
+    """Whether the rows of a copy are those that `source` publishes of the same runs, value by value.
+
+    Compared are the number of rows and the sum of their hashes, for which each table is read once.
+    """
+    tables = _published_tables(connection, source)
+    for name in RESULT_TABLES:
+        copied = qualified(target, RESULTS, name)
+        if name not in tables:
+            if connection.execute(f"select 1 from {copied} limit 1").fetchall():
+                return False
+            continue
+        own = qualified(source, RESULTS, name)
+        columns = ", ".join(map(identifier, connection.sql(f"from {own}").columns))
+        published, values = _published_rows(name, latest_only)
+        # a sum, as equal rows would cancel each other in a bitwise one
+        facts = f"select count(*), sum(hash({columns}))"
+        query = f"{facts} from {own} where {published} and {_LISTED}"
+        expected = connection.execute(query, [*values, *_listed(present)]).fetchall()
+        if connection.execute(f"{facts} from {copied}").fetchall() != expected:
+            return False
+    return True
+
+
+def _copy_results(
+    connection: Connection,
+    source: str,
+    target: str,
+    latest_only: Mapping[str, str],
+    present: Sequence[tuple[str, str]],
+) -> None:
+    """Copy the rows of the published tables of `source` to `target`, the current database.
 
     Parameters
     ----------
     latest_only
         The latest run of every analysis whose earlier runs are not published.
-
-    Returns
-    -------
-    bool
-        Whether `target` has the rows that it should have; else it had others before.
+    present
+        The id and the analysis of every run that `target` has already.
     """
-    there = connection.execute(f"select run_id, analysis from {qualified(target, RESULTS, 'runs')}").fetchall()
-    present = [f"{run_id} {analysis}" for run_id, analysis in there]
-    is_complete = True
-    # a store that an earlier mlm-ops wrote has no table that came since
-    for name in find_relations(connection, RESULTS, source).keys() & (RESULT_TABLES.keys() - UNPUBLISHED):
+    for name in _published_tables(connection, source):
         own, copied = qualified(source, RESULTS, name), qualified(target, RESULTS, name)
-        # table drift compares runs, so it has nothing to publish of these analyses
-        latest = [] if name == "drift" else list(latest_only.items())
-        published = "(not list_contains(?, analysis) or list_contains(?, run_id || ' ' || analysis))"
-        values = [list(latest_only), [f"{run_id} {analysis}" for analysis, run_id in latest]]
-        since = "" if not present else " and not list_contains(?, run_id || ' ' || analysis)"
+        published, values = _published_rows(name, latest_only)
         connection.execute(
-            f"insert into {copied} by name from {own} where {published}{since}",
-            [*values, *([present] if present else [])],
+            f"insert into {copied} by name from {own} where {published} and not {_LISTED}", [*values, *_listed(present)]
         )
-        if present:
-            counts = f"select (select count(*) from {own} where {published}), (select count(*) from {copied})"
-            expected, got = connection.execute(counts, values).fetchall()[0]
-            is_complete = is_complete and expected == got
-    if present:
-        own, copied = qualified(source, RESULTS, "runs"), qualified(target, RESULTS, "runs")
-        columns = ", ".join(map(identifier, connection.sql(f"from {own}").columns))
-        others = connection.execute(f"select {columns} from {copied} except select {columns} from {own}").fetchall()
-        is_complete = is_complete and not others
     fill_renamed(connection)
-    return is_complete
 
 
 def latest_only_runs(connection: Connection) -> dict[str, str]:

@@ -65,7 +65,10 @@ def compare_groups(
 
 
 def _changes(schema: str) -> str:
-    """The query for a row of each parameter: the deviations from the mean in two steps, as rounding demands."""
+    """The query for a row of each parameter: the deviations from the mean in two steps, as rounding demands.
+
+    The sums are compensated ones (Kahan), since others depend on the order of the rows and the number of threads.
+    """
     return f"""
         with now_rows as ({_influences(schema, "now", "symbol")}),
         before_rows as ({_influences(schema, "before", "symbol_before")}),
@@ -80,13 +83,14 @@ def _changes(schema: str) -> str:
         means as (
             select
                 number, any_value("group") as "group", count(*) as n, count_if(is_now) as now,
-                count_if(is_before) as before, count_if(is_unknown) as unknown, avg(change) as mean
+                count_if(is_before) as before, count_if(is_unknown) as unknown, favg(change) as mean
             from joined group by number
         ),
-        squares as (select number, (change - mean) ** 2 as square from joined join means using (number))
+        squares as (select number, (change - mean) ** 2 as square from joined join means using (number)),
+        sums as (select number, fsum(square) as total, favg(square) as mean_square from squares group by number)
         select number, any_value("group"), any_value(n), any_value(now), any_value(before), any_value(unknown),
-               sum(square), var_pop(square) * count(*)
-        from squares join means using (number) group by number"""
+               any_value(total), fsum((square - mean_square) ** 2)
+        from squares join means using (number) join sums using (number) group by number"""
 
 
 def _influences(schema: str, run: str, symbol: str) -> str:

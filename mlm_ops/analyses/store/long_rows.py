@@ -7,6 +7,7 @@ the database open, because nobody else can write to it meanwhile.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
@@ -25,11 +26,18 @@ MEMORY = "128MB"
 
 
 def models_of_rows(connection: Connection, table: str, run_id: str, analysis: str) -> list[str | None]:
-    """The models that a table of a run has rows of, as they are stored; None stands for rows of no single model."""
+    """The models that a table of a run has rows of, as they are stored; None stands for rows of no single model.
+
+    Raises
+    ------
+    StoreError
+        The rows cannot be read.
+    """
     if table not in find_relations(connection, RESULTS):
         return []  # it came after the mlm-ops that wrote the store
     query = f"select model from {_rows(table, run_id, analysis)} group by model order by min(rowid)"
-    return [model for (model,) in connection.execute(query).fetchall()]
+    with _unread_rows(table):
+        return [model for (model,) in connection.execute(query).fetchall()]
 
 
 def copy_rows(
@@ -52,15 +60,22 @@ def copy_rows(
     rows = _rows(table, run_id, analysis)
     if models is not None:
         rows += f" and (model is null or model in ({', '.join(map(literal, models))}))"
-    try:
+    with _unread_rows(table):
         # two threads would hold back what the other has to write first, and without a bound every block that was read
         connection.execute(f"set threads = 1; set memory_limit = {literal(MEMORY)}")
         copied = connection.execute(
             f"copy (select * from {rows}) to {literal(str(path))} (format parquet, row_group_size {PIECE})"
         ).fetchall()
+    return int(copied[0][0])
+
+
+@contextmanager
+def _unread_rows(table: str) -> Iterator[None]:
+    """Say of which table the rows cannot be read, and why."""
+    try:
+        yield
     except duckdb.Error as error:
         raise error_class(error)(f"The rows of table {table} cannot be read: {why_it_failed(error)}") from error
-    return int(copied[0][0])
 
 
 def _rows(table: str, run_id: str, analysis: str) -> str:

@@ -292,7 +292,7 @@ def publish(connection: Connection, destination: Path | str, *, wait: float = 30
         latest_only = latest_only_runs(cursor)
         try:
             earlier = Path(os.path.realpath(destination))
-            if not (is_sound(earlier) and build_copy(cursor, building, earlier, (source, target), latest_only)):
+            if not _is_continued(cursor, building, earlier, (source, target), latest_only):
                 build_copy(cursor, building, None, (source, target), latest_only)
         except (duckdb.Error, OSError) as error:
             raise error_class(error)(
@@ -306,6 +306,24 @@ def publish(connection: Connection, destination: Path | str, *, wait: float = 30
         remember_published(Path(os.path.realpath(destination)), building)
     seconds = time.perf_counter() - start
     tell(Event.PUBLISHED, f"published to {destination} in {seconds:.2f} s", path=str(destination), seconds=seconds)
+
+
+def _is_continued(
+    connection: Connection, building: Path, earlier: Path, names: tuple[str, str], latest_only: Mapping[str, str]
+) -> bool:
+    """Try to build a copy from an earlier one, and return whether that was possible."""
+    try:
+        return is_sound(earlier) and build_copy(connection, building, earlier, names, latest_only)
+    except duckdb.InterruptException:
+        raise
+    except duckdb.Error as error:
+        # a damaged block of the earlier copy is no fault of the store, from which the whole copy can be built
+        tell(
+            Event.NOT_CONTINUED,
+            f"{earlier} cannot be continued and is built anew from the store: {first_line(error)}",
+            path=str(earlier),
+        )
+        return False
 
 
 @contextmanager

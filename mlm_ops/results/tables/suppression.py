@@ -92,7 +92,11 @@ class PrivacyFacts:
 
 
 def publishable(
-    tables: Mapping[str, pl.DataFrame], least: int, models: Mapping[str, Model], moments: Moments
+    tables: Mapping[str, pl.DataFrame],
+    least: int,
+    models: Mapping[str, Model],
+    moments: Moments,
+    group_sizes: Collection[float] = (),
 ) -> dict[str, pl.DataFrame]:
     """The tables without what they tell of groups of fewer rows than the least, ``min_publish_n``.
 
@@ -102,9 +106,13 @@ def publishable(
         Result tables of an analysis, by name, each with the column ``model``, null where a row is of no model alone.
     models
         Every mixed model of the analysis, those of its ladder too, by name.
+    group_sizes
+        Rows of each group that has parameters of its own, which tell of them.
     """
     if least <= 1:
         return dict(tables)
+    if any(size < least for size in group_sizes):
+        return {name: frame.clear() for name, frame in tables.items()}
     facts = privacy_facts(least, models, moments)
     return {name: RULES[name](frame, facts) if frame.height else frame for name, frame in tables.items()}
 
