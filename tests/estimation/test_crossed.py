@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+import scipy.linalg.lapack
 from numpy.typing import NDArray
 
 import mlm_ops as mlm
 from mlm_ops.errors import IdentificationError
 from mlm_ops.estimation import crossed_rest, memory, unit_squares
 from mlm_ops.estimation.crossed import Cross, build_cross
+from mlm_ops.estimation.crossed_rest import Remaining, Rest, TwoTriangles
 from mlm_ops.estimation.design.products import CrossProducts
 from mlm_ops.estimation.estimate import Estimate
 
@@ -175,3 +177,34 @@ def test_too_many_effects_for_the_memory_are_refused(data: pl.DataFrame, monkeyp
 def test_the_memory_that_is_free() -> None:
     found = memory.available_memory()
     assert found is None or 10_000_000 < found < 10**14
+
+
+def _triangles(k: float) -> TwoTriangles:
+    """Of four units, of one effect each: K of k in all places, Lambda one."""
+    return TwoTriangles.fill(Rest((Remaining(1, 4, slice(0, 4)),)), iter([np.full((4, 4), k)]), [np.eye(1)])
+
+
+def test_a_matrix_without_a_factor_has_no_solutions() -> None:
+    """H = I - 1 1' has an eigenvalue of -3: half a factor would give numbers that look like some."""
+    triangles = _triangles(-1.0)
+    assert np.isnan(triangles.log_determinant)
+    assert all(np.isnan(solution).all() for solution in triangles.solve(np.ones((4, 2))))
+    assert np.isnan(triangles.inverse_rows(slice(0, 4))).all()
+    np.testing.assert_array_equal(triangles.k_rows(slice(0, 4)), -np.ones((4, 4)))
+
+
+def test_a_factor_that_lapack_copies_is_written_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """H = I + 1 1' has the inverse I - 1 1' / 5."""
+    for name in ("dpotrf", "dpotri"):
+        original = getattr(scipy.linalg.lapack, name)
+
+        def copying(matrix: np.ndarray, original: Any = original, **options: Any) -> Any:
+            return original(matrix.copy(order="F"), **options)
+
+        monkeypatch.setattr(scipy.linalg.lapack, name, copying)
+    triangles = _triangles(1.0)
+    np.testing.assert_allclose(triangles.log_determinant, np.log(5), rtol=1e-14)
+    np.testing.assert_allclose(triangles.solve(np.ones((4, 1)))[1], np.full((4, 1), 0.2), rtol=1e-14)
+    np.testing.assert_allclose(triangles.inverse_rows(slice(0, 4)), np.eye(4) - 0.2, rtol=1e-14)
+    with pytest.raises(RuntimeError, match="solve before inverting"):
+        triangles.solve(np.ones((4, 1)))
