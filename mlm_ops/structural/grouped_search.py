@@ -89,17 +89,17 @@ def _joined(likelihood: GroupedLikelihood, optima: Sequence[SemOptimum]) -> SemO
         hessian[np.ix_(places, places)] = one.hessian
         start += width
     return SemOptimum(
-        _mean(structure, [one.theta for one in optima]),
-        at,
-        hessian,
-        tangent,
-        sum(one.decrement for one in optima),
-        all(one.converged for one in optima),
-        _flags(structure, [one.at_zero for one in optima]),
-        _flags(structure, [one.boundary for one in optima]),
-        any(one.singular for one in optima),
-        sum(one.evaluations for one in optima),
-        max(one.starts for one in optima),
+        theta=_mean(structure, [one.theta for one in optima]),
+        evaluation=at,
+        hessian=hessian,
+        tangent=tangent,
+        decrement=sum(one.decrement for one in optima),
+        converged=all(one.converged for one in optima),
+        at_zero=_flags(structure, [one.at_zero for one in optima]),
+        boundary=_flags(structure, [one.boundary for one in optima]),
+        singular=any(one.singular for one in optima),
+        evaluations=sum(one.evaluations for one in optima),
+        starts=max(one.starts for one in optima),
     )
 
 
