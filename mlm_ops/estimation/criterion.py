@@ -143,7 +143,9 @@ class Criterion:
         if sigma2 <= 0:
             return moderate
         ends = np.cumsum([size**2 for size in self.engine.sizes])
-        changes = [part.reshape(lam.shape) for part, lam in zip(np.split(change, ends), solution.lams, strict=False)]
+        changes = [
+            part.reshape(lam.shape) for part, lam in zip(np.split(change, ends[:-1]), solution.lams, strict=True)
+        ]
         relative = [lam @ lam.T + part / sigma2 for lam, part in zip(solution.lams, changes, strict=True)]
         return np.concatenate([b.covariance.near(relative[b.level][b.effects, b.effects]) for b in self.blocks])
 

@@ -74,10 +74,10 @@ def _times_t0(trace: CrossTrace, moves: Sequence[Array]) -> list[Array]:
     shrunk = np.einsum("baj,brj->arj", first.shrink, columns)
     along = first.b.transposed_times(shrunk) + trace.triangles.k_times(others)
     lams = trace.lam_rest
-    taken = rest.from_left(lams, trace.triangles.inverse_times(rest.from_left([lam.T for lam in lams], along)))
+    correction = rest.from_left(lams, trace.triangles.inverse_times(rest.from_left([lam.T for lam in lams], along)))
     images = np.einsum("abj,brj->arj", first.reduced, columns)
-    images += np.einsum("abj,brj->arj", first.shrink, first.b.times(others - taken))
-    below = along - trace.triangles.k_times(taken)
+    images += np.einsum("abj,brj->arj", first.shrink, first.b.times(others - correction))
+    below = along - trace.triangles.k_times(correction)
     below_by_unit = [part.by_unit(below).reshape(part.units, part.size, k, s) for part in rest.parts]
     return [
         images.reshape(q, k, s, units).transpose(1, 0, 2, 3),

@@ -116,26 +116,43 @@ class TwoTriangles:
             square[: block.start, block] = h[:, : block.start].T
             square[block, block] = below + np.triu(h[:, block] + np.eye(len(h)))
         factor, failed = dpotrf(square.T, lower=1, clean=0, overwrite_a=1)
-        assert np.shares_memory(factor, square)
+        _write_back(factor, square)
         return cls(square, diagonal, np.nan if failed else 2.0 * float(np.log(np.diag(square)).sum()))
 
     def solve(self, right: Array) -> tuple[Array, Array]:
-        """``L^-1 right`` and ``H^-1 right``, with ``H = L L'``: before H is inverted."""
+        """``L^-1 right`` and ``H^-1 right``, with ``H = L L'``, not numbers where H has no factor: before `invert`.
+
+        Raises
+        ------
+        RuntimeError
+            After `invert`, when the factor is gone.
+        """
         from scipy.linalg.lapack import dtrtrs
 
-        assert not self.inverted
-        half, _ = dtrtrs(self.square.T, right, lower=1)
-        whole, _ = dtrtrs(self.square.T, half, lower=1, trans=1)
-        return half, whole
+        if self.inverted:
+            raise RuntimeError("The factor has given way to the inverse; solve before inverting.")
+        nothing = np.full_like(right, np.nan)
+        if np.isnan(self.log_determinant):
+            return nothing, nothing
+        half, failed = dtrtrs(self.square.T, right, lower=1)
+        whole, failed_again = dtrtrs(self.square.T, half, lower=1, trans=1)
+        return (nothing, nothing) if failed or failed_again else (half, whole)
 
-    @property
-    def inverse(self) -> Array:
-        """The square, with H^-1 on the diagonal and above it."""
+    def invert(self) -> Array:
+        """Overwrite the factor by H^-1, unless that was done: the square, with H^-1 on the diagonal and above it.
+
+        Where H has no factor these are not numbers.
+        """
         from scipy.linalg.lapack import dpotri
 
         if not self.inverted:
-            inverse, _ = dpotri(self.square.T, lower=1, overwrite_c=1)
-            assert np.shares_memory(inverse, self.square)
+            failed = np.isnan(self.log_determinant)
+            if not failed:
+                inverse, failed = dpotri(self.square.T, lower=1, overwrite_c=1)
+                _write_back(inverse, self.square)
+            if failed:
+                for i, row in enumerate(self.square):
+                    row[i:] = np.nan
             self.inverted = True
         return self.square
 
@@ -143,7 +160,7 @@ class TwoTriangles:
         """``H^-1 matrix``, (R, r)."""
         from scipy.linalg.blas import dsymm
 
-        product: Array = dsymm(1.0, self.inverse.T, np.asfortranarray(matrix), lower=1)
+        product: Array = dsymm(1.0, self.invert().T, np.asfortranarray(matrix), lower=1)
         return product
 
     def k_times(self, matrix: Array) -> Array:
@@ -156,7 +173,7 @@ class TwoTriangles:
 
     def inverse_rows(self, block: slice) -> Array:
         """(stop - start, R) whole rows of H^-1."""
-        square, rows = self.inverse, np.empty((block.stop - block.start, len(self.square)))
+        square, rows = self.invert(), np.empty((block.stop - block.start, len(self.square)))
         rows[:, : block.start] = square[: block.start, block].T
         rows[:, block.start :] = square[block, block.start :]
         own = rows[:, block]
@@ -175,7 +192,7 @@ class TwoTriangles:
 
     def times_inverse(self, rows: Array, block: slice) -> float:
         """``sum rows * H^-1`` over a symmetric matrix's block of rows, up to its end, and what mirrors it."""
-        square = self.inverse
+        square = self.invert()
         own, inverse = rows[:, block], np.triu(square[block, block])
         twice = np.einsum("ij,ji->", rows[:, : block.start], square[: block.start, block])
         within = np.einsum("ij,ji->", own, inverse)
@@ -183,7 +200,8 @@ class TwoTriangles:
 
     def own_inverse(self, part: Remaining) -> Numbers:
         """(q, q, J) blocks of H^-1 of a factor's units."""
-        return self._own(self.inverse, part, np.diag(self.inverse), upper=True)
+        square = self.invert()
+        return self._own(square, part, np.diag(square), upper=True)
 
     def own_k(self, part: Remaining) -> Numbers:
         """(q, q, J) blocks of K of a factor's units."""
@@ -199,3 +217,9 @@ class TwoTriangles:
                 place = (first + k, first + i) if upper else (first + i, first + k)
                 blocks[i, k] = blocks[k, i] = square[place]
         return blocks
+
+
+def _write_back(result: Array, square: Array) -> None:
+    """See to it that LAPACK's result stands in the square that it was to overwrite, in LAPACK's order."""
+    if not np.shares_memory(result, square):
+        square.T[...] = result

@@ -19,6 +19,9 @@ from mlm_ops.moments.arrays import Numbers
 class ChunkedElimination:
     """What the elimination of one grouping factor left for derivatives, as `Elimination` has it.
 
+    `m`, `mb` and `zx` are arrays over all units, which are not kept: each access eliminates the units again, so that a
+    caller who needs one twice takes it once.
+
     Attributes
     ----------
     rung, lam, roots

@@ -152,13 +152,16 @@ def check_constraints(table: ParameterTable) -> None:
     check_names(table, table.constraints)
     equalities = [c for c in table.constraints if c.relation == "=="]
     for constraint in table.constraints:
-        if not Equations(table, (constraint,)).jacobian(_anywhere(table, 1)).any():
+        if not Equations(table, (constraint,)).jacobian(random_point(table, np.random.default_rng(1))).any():
             raise IdentificationError(
                 f"The constraint {constraint.text!r} restricts no free parameter. Leave it out, or free what it names."
             )
     for i, constraint in enumerate(equalities):
         equations = Equations(table, tuple(equalities[: i + 1]))
-        points = [equations.fulfil(_anywhere(table, seed), np.ones(table.n_free)) for seed in range(1, 5)]
+        points = [
+            equations.fulfil(random_point(table, np.random.default_rng(seed)), np.ones(table.n_free))
+            for seed in range(1, 5)
+        ]
         fulfilled = [point for point in points if point is not None]
         if not fulfilled:
             others = " together with those before it" if i else ""
@@ -174,8 +177,9 @@ def check_constraints(table: ParameterTable) -> None:
             )
 
 
-def _anywhere(table: ParameterTable, seed: int) -> Array:
-    return np.random.default_rng(seed).uniform(0.2, 0.8, table.n_free)
+def random_point(table: ParameterTable, rng: np.random.Generator) -> Array:
+    """(k,) parameters of the order of one, where what holds by the model's structure alone is seen."""
+    return rng.uniform(0.2, 0.8, table.n_free)
 
 
 @dataclass(frozen=True)

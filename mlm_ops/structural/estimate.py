@@ -189,17 +189,17 @@ def estimate_sem(table: ParameterTable, statistics: AnyStatistics) -> SemEstimat
     spread[~optimum.at_zero] = flat
     coefficients = _coefficients(structure, unknown)
     return SemEstimate(
-        table,
-        statistics,
-        structure,
-        optimum,
-        theta,
-        vcov,
-        coefficients,
-        jacobian @ spread,
-        likelihood,
-        jacobian,
-        active,
+        table=table,
+        statistics=statistics,
+        structure=structure,
+        optimum=optimum,
+        theta=theta,
+        vcov=vcov,
+        undetermined=coefficients,
+        flat=jacobian @ spread,
+        likelihood=likelihood,
+        theta_jacobian=jacobian,
+        active=active,
     )
 
 

@@ -180,18 +180,18 @@ def fit_sem(
     dropped = dict(moments.n_dropped)
     observed = _observed_means(model, complete_units(moments), cluster) if grouping is None else None
     return SemFit(
-        model,
-        estimate,
-        cluster,
-        robust,
-        seconds,
-        moments.n_rows,
-        dropped,
-        moments,
-        observed,
-        slopes,
-        missing,
-        grouping,
+        model=model,
+        estimate=estimate,
+        cluster=cluster,
+        robust=robust,
+        seconds=seconds,
+        n_rows=moments.n_rows,
+        n_dropped=dropped,
+        moments=moments,
+        observed=observed,
+        slopes=slopes,
+        missing=missing,
+        grouping=grouping,
     )
 
 

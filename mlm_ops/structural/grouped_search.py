@@ -17,11 +17,10 @@ from mlm_ops.structural.optimize import SemOptimum
 from mlm_ops.structural.parameters import ParameterTable
 from mlm_ops.structural.quadrature import QuadratureLikelihood
 from mlm_ops.structural.search import (
-    ADAPTED,
-    MOST_ADAPTATIONS,
     Search,
     check_slopes_vary,
     likelihood_of,
+    minimise_adapted,
     minimise_within,
     search,
     start_of,
@@ -62,24 +61,15 @@ def _mean(structure: GroupedStructure, thetas: Sequence[Array]) -> Array:
 def _with_nodes(table: ParameterTable, likelihood: GroupedLikelihood, theta: Array) -> Search:
     """The minimum with nodes of a quadrature in each group, until their places are those that it was found with."""
 
-    def adapted(at: Array) -> GroupedLikelihood:
+    def adapt(used: GroupedLikelihood, at: Array) -> GroupedLikelihood:
         parts = []
-        for one, (_, places), (own, _) in zip(
-            likelihood.by_group, likelihood.structure.parts, table.by_group, strict=True
-        ):
+        for one, (_, places), (own, _) in zip(used.by_group, used.structure.parts, table.by_group, strict=True):
             assert isinstance(one, QuadratureLikelihood)
             check_slopes_vary(own, one, at[places])
             parts.append(one.adapted(at[places]))
-        return replace(likelihood, by_group=tuple(parts))
+        return replace(used, by_group=tuple(parts))
 
-    here = adapted(theta)
-    for _ in range(MOST_ADAPTATIONS):
-        optimum, active = minimise_within(table, here, partial(_at, theta), 1)
-        theta, used = optimum.theta, here
-        here = adapted(theta)
-        if abs(here.deviance(theta) - optimum.evaluation.deviance) < ADAPTED:
-            break
-    return optimum, used, active
+    return minimise_adapted(table, adapt, likelihood, lambda at: partial(_at, at), theta, most_starts=1)
 
 
 def _at(theta: Array, _: int | None) -> Array:
@@ -99,17 +89,17 @@ def _joined(likelihood: GroupedLikelihood, optima: Sequence[SemOptimum]) -> SemO
         hessian[np.ix_(places, places)] = one.hessian
         start += width
     return SemOptimum(
-        _mean(structure, [one.theta for one in optima]),
-        at,
-        hessian,
-        tangent,
-        sum(one.decrement for one in optima),
-        all(one.converged for one in optima),
-        _flags(structure, [one.at_zero for one in optima]),
-        _flags(structure, [one.boundary for one in optima]),
-        any(one.singular for one in optima),
-        sum(one.evaluations for one in optima),
-        max(one.starts for one in optima),
+        theta=_mean(structure, [one.theta for one in optima]),
+        evaluation=at,
+        hessian=hessian,
+        tangent=tangent,
+        decrement=sum(one.decrement for one in optima),
+        converged=all(one.converged for one in optima),
+        at_zero=_flags(structure, [one.at_zero for one in optima]),
+        boundary=_flags(structure, [one.boundary for one in optima]),
+        singular=any(one.singular for one in optima),
+        evaluations=sum(one.evaluations for one in optima),
+        starts=max(one.starts for one in optima),
     )
 
 

@@ -132,18 +132,18 @@ def grouped_statistics(
     DataError, IdentificationError
         As `make`, with the group; a column of one value in a group.
     """
-    made = []
+    statistics = []
     for value, moments in zip(groups, parts, strict=True):
         try:
-            made.append(make(moments))
+            statistics.append(make(moments))
         except (DataError, IdentificationError) as error:
             raise type(error)(f"In group {value} of {name!r}: {error}") from error
-    variances = np.array([one.column_variances for one in made])
+    variances = np.array([one.column_variances for one in statistics])
     constant = np.argwhere(variances <= CONSTANT * variances.max(axis=0))
     if len(constant):
         group, column = constant[0]
         raise DataError(
-            f"{made[0].columns[column]!r} has one value in group {groups[group]} of {name!r}, where nothing determines "
-            "its parameters. Leave the variable out, or the group by a row filter."
+            f"{statistics[0].columns[column]!r} has one value in group {groups[group]} of {name!r}, where nothing "
+            "determines its parameters. Leave the variable out, or the group by a row filter."
         )
-    return GroupedStatistics(tuple(made))
+    return GroupedStatistics(tuple(statistics))

@@ -16,7 +16,7 @@ from mlm_ops.errors import IdentificationError
 from mlm_ops.moments.arrays import Array
 from mlm_ops.moments.rank import null_space, rounding
 from mlm_ops.moments.sums import lower_by_rows
-from mlm_ops.structural.constraints import equations_of
+from mlm_ops.structural.constraints import equations_of, random_point
 from mlm_ops.structural.matrices import SemStructure, Structure
 from mlm_ops.structural.parameters import ParameterTable
 
@@ -65,7 +65,7 @@ def undetermined(
     for seed in range(1, _POINTS + 1):
         # of the order of one, whatever the data's units are: rank is a matter of the model's structure
         rng = np.random.default_rng(seed)
-        theta = rng.uniform(0.2, 0.8, table.n_free)
+        theta = random_point(table, rng)
         theta[variances] = rng.uniform(0.8, 1.6, len(variances))
         equations = equations_of(table)
         onto = theta if equations is None else equations.fulfil(theta, np.ones(len(theta)))

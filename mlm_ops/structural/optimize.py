@@ -393,15 +393,15 @@ def _record(objective: _Objective, theta: Array, evaluations: int, starts: int) 
     tolerance = CONVERGED_DECREMENT * (10 if mu else 1)
     deficient, boundary = on_the_boundary(likelihood, theta, BESIDE_BOUND if mu else SINGULAR)
     return SemOptimum(
-        theta,
-        at,
-        hessian,
-        directions,
-        decrement,
-        bool(decrement < tolerance and eigen.semidefinite),
-        ~free,
-        boundary & free,
-        deficient or bool((~free).any()),
-        evaluations,
-        starts,
+        theta=theta,
+        evaluation=at,
+        hessian=hessian,
+        tangent=directions,
+        decrement=decrement,
+        converged=bool(decrement < tolerance and eigen.semidefinite),
+        at_zero=~free,
+        boundary=boundary & free,
+        singular=deficient or bool((~free).any()),
+        evaluations=evaluations,
+        starts=starts,
     )

@@ -8,13 +8,13 @@ import numpy as np
 import scipy.linalg
 
 from mlm_ops.moments.arrays import Array, Numbers
-from mlm_ops.structural.constraints import Equations
+from mlm_ops.structural.constraints import Equations, random_point
 from mlm_ops.structural.grouped_statistics import AnyStatistics
 from mlm_ops.structural.matrices import Structure
 from mlm_ops.structural.parameters import ParameterTable
 
-#: Equations whose solution leaves no more than this of the origin have one.
-_SOLVED = 1e-9
+#: Equations have a solution if it leaves no more of each than this share of its own origin, and rounding of its terms.
+_SOLVED, _ROUNDING = 1e-9, 1e3 * np.finfo(float).eps
 
 
 def recentre_function(
@@ -67,7 +67,7 @@ def _recentre_groups(table: ParameterTable, structure: Structure, origin: Array)
         return np.concatenate(parts)
 
     target = np.tile(origin, len(structure.parts))
-    anywhere = [np.random.default_rng(seed).uniform(0.2, 0.8, table.n_free) for seed in (1, 2)]
+    anywhere = [random_point(table, np.random.default_rng(seed)) for seed in (1, 2)]
     _, triangle, order = scipy.linalg.qr(equations(anywhere[0]).T, mode="economic", pivoting=True)
     diagonal = np.abs(np.diag(triangle))
     if len(diagonal) < len(index) or diagonal.min() < _SOLVED * diagonal.max():
@@ -77,9 +77,12 @@ def _recentre_groups(table: ParameterTable, structure: Structure, origin: Array)
     def move(theta: Numbers) -> Numbers:
         return np.asarray(np.linalg.solve(equations(theta)[chosen], target[chosen]))
 
-    size = _SOLVED * (np.abs(origin).max() or 1.0)
-    if any(np.abs(equations(theta) @ move(theta) - target).max() > size for theta in anywhere):
-        return None
+    for theta in anywhere:
+        slopes, moves = equations(theta), move(theta)
+        # each column by its own size: a million beside it says nothing about a column around one
+        limits = _SOLVED * np.abs(target) + _ROUNDING * (np.abs(slopes) @ np.abs(moves))
+        if (np.abs(slopes @ moves - target) > limits).any():
+            return None
 
     def recentre(theta: Numbers) -> Numbers:
         result = np.array(theta)
@@ -92,5 +95,5 @@ def _recentre_groups(table: ParameterTable, structure: Structure, origin: Array)
 def _restricts_means(table: ParameterTable) -> bool:
     """Whether an intercept stands in a constraint."""
     means = [row.index for row in table.rows if row.op == "~1" and row.index is not None]
-    anywhere = np.random.default_rng(1).uniform(0.2, 0.8, table.n_free)
+    anywhere = random_point(table, np.random.default_rng(1))
     return bool(table.constraints and Equations(table, table.constraints).jacobian(anywhere)[:, means].any())

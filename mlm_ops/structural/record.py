@@ -170,8 +170,29 @@ class SemRecord:
     @property
     def notes(self) -> list[str]:
         """Sentences that a reader of the numbers must know."""
-        estimate, notes = self.estimate, []
-        table, optimum, statistics = estimate.table, estimate.optimum, estimate.statistics
+        estimate, optimum, statistics = self.estimate, self.estimate.optimum, self.estimate.statistics
+        notes = self._notes_of_bounds() + self._notes_of_undetermined()
+        if not optimum.converged:
+            notes.append(f"not converged: the deviance may still fall by {cell('decrement', optimum.decrement)}")
+        notes += self._notes_of_quadrature()
+        if estimate.active:
+            notes.append(
+                f"at its limit: {', '.join(c.text for c in estimate.active)}; standard errors are along it, and p "
+                "values of likelihood ratios may be too small"
+            )
+        notes += self._notes_of_chi_square()
+        notes += self._notes_of_clustering()
+        notes += self._notes_of_few_clusters()
+        if self.robust:
+            notes.append(f"standard errors are cluster-robust over {statistics.n_clusters} clusters")
+        notes += self._notes_of_missing([part for part in statistics.by_group if isinstance(part, ClusterSums)])
+        if any(self.n_dropped.values()):
+            notes.append(rows_left_out(int(statistics.n_obs), self.n_rows, self.n_dropped))
+        return notes
+
+    def _notes_of_bounds(self) -> list[str]:
+        """Which variances are zero, or beside a bound, and what has no standard error for it."""
+        table, optimum, notes = self.estimate.table, self.estimate.optimum, []
         zero = [
             f"the {'within' if row.level == 1 else 'between'} variance of {row.lhs} is zero{table.of_group(row)}"
             for row in table.rows
@@ -199,6 +220,11 @@ class SemRecord:
             )
         elif optimum.singular and not zero:
             notes.append("singular: a variance is zero or a correlation is one")
+        return notes
+
+    def _notes_of_undetermined(self) -> list[str]:
+        """Which parameters and definitions nothing determines."""
+        estimate, table = self.estimate, self.estimate.table
         undetermined = [
             f"{r.lhs} {r.op} {r.rhs}{table.of_group(r)}"
             for r in table.rows
@@ -207,30 +233,18 @@ class SemRecord:
         undetermined += [
             d.name for d, unknown in zip(table.definitions, self.undetermined_definitions, strict=True) if unknown
         ]
-        if undetermined:
-            notes.append(f"not determined, for lack of variance: {', '.join(undetermined)}")
-        if not optimum.converged:
-            notes.append(f"not converged: the deviance may still fall by {cell('decrement', optimum.decrement)}")
-        notes += self._notes_of_quadrature()
-        if estimate.active:
-            notes.append(
-                f"at its limit: {', '.join(c.text for c in estimate.active)}; standard errors are along it, and p "
-                "values of likelihood ratios may be too small"
-            )
-        notes += self._notes_of_chi_square()
-        notes += self._notes_of_clustering()
-        for one, value in zip(estimate.by_group, self.group_values, strict=True):
+        return [f"not determined, for lack of variance: {', '.join(undetermined)}"] if undetermined else []
+
+    def _notes_of_few_clusters(self) -> list[str]:
+        """Where clusters are fewer than the parameters between them."""
+        notes = []
+        for one, value in zip(self.estimate.by_group, self.group_values, strict=True):
             between = len({r.index for r in one.table.rows if r.level == 2 and r.index is not None})
             if one.statistics.n_clusters < between:
                 notes.append(
                     f"{one.statistics.n_clusters} clusters{_in(value)} are fewer than the {between} parameters between "
                     "clusters: the estimates between clusters are not reliable"
                 )
-        if self.robust:
-            notes.append(f"standard errors are cluster-robust over {statistics.n_clusters} clusters")
-        notes += self._notes_of_missing([part for part in statistics.by_group if isinstance(part, ClusterSums)])
-        if any(self.n_dropped.values()):
-            notes.append(rows_left_out(int(statistics.n_obs), self.n_rows, self.n_dropped))
         return notes
 
     def _notes_of_quadrature(self) -> list[str]:

@@ -14,6 +14,7 @@ Kenward and Molenberghs (1998, Statistical Science 13) advise where cells are mi
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -149,7 +150,7 @@ def score_tests(estimate: SemEstimate, *, observed: bool = False) -> ScoreTests:
             estimate, of_equations, _without_equations(estimate, of_equations), is_expected=is_expected
         )
     # those without a statistic stand last
-    tests.sort(key=lambda test: -test.statistic if test.statistic == test.statistic else np.inf)
+    tests.sort(key=lambda test: np.inf if math.isnan(test.statistic) else -test.statistic)
     return ScoreTests(tuple(tests), "expected" if is_expected else "observed", len(everything) - len(tests))
 
 

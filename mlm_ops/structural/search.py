@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 
@@ -30,9 +31,12 @@ Search = tuple[SemOptimum, SemCriterion, tuple[Constraint, ...]]
 #: The change of the deviance that ends a search with few nodes.
 _ROUGHLY = 1e-2
 #: Searches with nodes placed anew, and the change of the deviance by them that ends these.
-MOST_ADAPTATIONS, ADAPTED = 12, 1e-7
+_MOST_ADAPTATIONS, _PLACED = 12, 1e-7
 #: Clusters of the search before that over all of them.
 _SAMPLE = 1000
+
+#: A likelihood with nodes: of one group, or of all.
+_Adapted = TypeVar("_Adapted", bound=SemCriterion)
 
 
 def search(table: ParameterTable, structure: SemStructure, statistics: Statistics) -> Search:
@@ -55,7 +59,7 @@ def search(table: ParameterTable, structure: SemStructure, statistics: Statistic
             coarse = unadapted(structure, sums, theta)
             theta = _search_with_nodes(table, coarse, statistics, theta, nodes, _ROUGHLY)[0].theta
     quadrature = unadapted(structure, sums, theta)
-    return _search_with_nodes(table, quadrature, statistics, theta, quadrature.count, ADAPTED)
+    return _search_with_nodes(table, quadrature, statistics, theta, quadrature.count, _PLACED)
 
 
 def _search_with_nodes(
@@ -67,17 +71,52 @@ def _search_with_nodes(
     change: float,
 ) -> tuple[SemOptimum, QuadratureLikelihood, tuple[Constraint, ...]]:
     """Minimise with so many nodes, placed anew at each minimum until that changes the deviance by less than told."""
-    check_slopes_vary(table, quadrature, theta)
-    quadrature = quadrature.adapted(theta, nodes)
-    for _ in range(MOST_ADAPTATIONS):
-        near = partial(_from, theta, table, statistics)
-        optimum, active = minimise_within(table, quadrature, near)
-        theta, used = optimum.theta, quadrature
-        check_slopes_vary(table, used, theta)
-        quadrature = used.adapted(theta)
-        if abs(quadrature.deviance(theta) - optimum.evaluation.deviance) < change:
-            break
-    return optimum, used, active
+
+    def adapt(likelihood: QuadratureLikelihood, at: Array) -> QuadratureLikelihood:
+        check_slopes_vary(table, likelihood, at)
+        return likelihood.adapted(at, nodes)
+
+    def starts(at: Array) -> Callable[[int | None], Array]:
+        return partial(_from, at, table, statistics)
+
+    return minimise_adapted(table, adapt, quadrature, starts, theta, change=change)
+
+
+def minimise_adapted(
+    table: ParameterTable,
+    adapt: Callable[[_Adapted, Array], _Adapted],
+    likelihood: _Adapted,
+    starts: Callable[[Array], Callable[[int | None], Array]],
+    theta: Array,
+    *,
+    change: float = _PLACED,
+    most_starts: int = 8,
+) -> tuple[SemOptimum, _Adapted, tuple[Constraint, ...]]:
+    """Minimise with nodes at fixed places, and place them anew, until that changes the deviance by less than `change`.
+
+    Parameters
+    ----------
+    adapt
+        A likelihood's nodes placed anew at these parameters, after a check that their integral exists there.
+    starts
+        From the parameters last found to the starting values of the next search, by seed.
+    theta
+        (k,) where the first search begins.
+
+    Returns
+    -------
+    The last minimum, not converged where the places had not come to rest, the decrement then at least their last
+    change of the deviance; the likelihood that it is of; and the inequalities that hold there.
+    """
+    likelihood = adapt(likelihood, theta)
+    for _ in range(_MOST_ADAPTATIONS):
+        optimum, active = minimise_within(table, likelihood, starts(theta), most_starts)
+        theta, used = optimum.theta, likelihood
+        likelihood = adapt(used, theta)
+        moved = abs(likelihood.deviance(theta) - optimum.evaluation.deviance)
+        if moved < change:
+            return optimum, used, active
+    return replace(optimum, converged=False, decrement=max(optimum.decrement, moved)), used, active
 
 
 def _with_varying_start(table: ParameterTable) -> ParameterTable:

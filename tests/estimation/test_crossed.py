@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import tracemalloc
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
+import scipy.linalg.lapack
 from numpy.typing import NDArray
 
 import mlm_ops as mlm
 from mlm_ops.errors import IdentificationError
 from mlm_ops.estimation import crossed_rest, memory, unit_squares
 from mlm_ops.estimation.crossed import Cross, build_cross
+from mlm_ops.estimation.crossed_rest import Remaining, Rest, TwoTriangles
 from mlm_ops.estimation.design.products import CrossProducts
 from mlm_ops.estimation.estimate import Estimate
 
@@ -155,7 +159,7 @@ def test_an_evaluation_makes_one_square(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_too_many_effects_for_the_memory_are_refused(data: pl.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "available_memory", lambda: 3_000_000_000)
+    monkeypatch.setattr(memory, "available_memory", lambda: memory.Memory(3_000_000_000))
     memory.check_memory(13_000)
     with pytest.raises(IdentificationError) as caught:
         memory.check_memory(59_047)
@@ -163,7 +167,7 @@ def test_too_many_effects_for_the_memory_are_refused(data: pl.DataFrame, monkeyp
         "Crossed grouping factors leave 59,047 random effects beside the largest factor, which need 55.8 GB of memory; "
         "3.0 GB are free. Use fewer random terms, grouping factors with fewer units, or a machine with more memory."
     )
-    monkeypatch.setattr(memory, "available_memory", lambda: 1000)
+    monkeypatch.setattr(memory, "available_memory", lambda: memory.Memory(1000))
     memory.check_memory(2_000)  # 64 MB: not checked
     monkeypatch.setattr(memory, "_LITTLE", 0)
     with pytest.raises(IdentificationError, match="leave 23 random effects"):
@@ -173,5 +177,59 @@ def test_too_many_effects_for_the_memory_are_refused(data: pl.DataFrame, monkeyp
 
 
 def test_the_memory_that_is_free() -> None:
-    found = memory.available_memory()
-    assert found is None or 10_000_000 < found < 10**14
+    free = memory.available_memory()
+    assert free is None or 10_000_000 < free.size < 10**14
+
+
+def test_the_limit_of_the_process_own_control_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The root has no limit, the process' slice 5000 bytes, itself 9000: the slice leaves 5000 - (800 - 300)."""
+    own = tmp_path / "slice" / "job"
+    own.mkdir(parents=True)
+    for folder, limit, used in ((tmp_path, "max", 7000), (own.parent, "5000", 800), (own, "9000", 700)):
+        (folder / "memory.max").write_text(limit)
+        (folder / "memory.current").write_text(str(used))
+        (folder / "memory.stat").write_text("anon 1\ninactive_file 300\n")
+    (tmp_path / "cgroup").write_text("4:cpu:/\n0::/slice/job\n")
+    monkeypatch.setattr(memory, "_OWN_GROUPS", tmp_path / "cgroup")
+    monkeypatch.setitem(memory._CONTAINERS, "", (str(tmp_path), *memory._CONTAINERS[""][1:]))
+    assert memory.available_memory() == memory.Memory(4500)
+
+
+def test_all_memory_is_not_said_to_be_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a system tells only what it has."""
+    for name in ("_OWN_GROUPS", "_MEMINFO"):
+        monkeypatch.setattr(memory, name, tmp_path / "none")
+    monkeypatch.setattr(os, "sysconf", {"SC_PHYS_PAGES": 500_000, "SC_PAGE_SIZE": 4000}.__getitem__)
+    with pytest.raises(IdentificationError, match=r"of memory; the machine has 2\.0 GB in all\. Use fewer"):
+        memory.check_memory(59_047)
+
+
+def _triangles(k: float) -> TwoTriangles:
+    """Of four units, of one effect each: K of k in all places, Lambda one."""
+    return TwoTriangles.fill(Rest((Remaining(1, 4, slice(0, 4)),)), iter([np.full((4, 4), k)]), [np.eye(1)])
+
+
+def test_a_matrix_without_a_factor_has_no_solutions() -> None:
+    """H = I - 1 1' has an eigenvalue of -3: half a factor would give numbers that look like some."""
+    triangles = _triangles(-1.0)
+    assert np.isnan(triangles.log_determinant)
+    assert all(np.isnan(solution).all() for solution in triangles.solve(np.ones((4, 2))))
+    assert np.isnan(triangles.inverse_rows(slice(0, 4))).all()
+    np.testing.assert_array_equal(triangles.k_rows(slice(0, 4)), -np.ones((4, 4)))
+
+
+def test_a_factor_that_lapack_copies_is_written_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """H = I + 1 1' has the inverse I - 1 1' / 5."""
+    for name in ("dpotrf", "dpotri"):
+        original = getattr(scipy.linalg.lapack, name)
+
+        def copying(matrix: np.ndarray, original: Any = original, **options: Any) -> Any:
+            return original(matrix.copy(order="F"), **options)
+
+        monkeypatch.setattr(scipy.linalg.lapack, name, copying)
+    triangles = _triangles(1.0)
+    np.testing.assert_allclose(triangles.log_determinant, np.log(5), rtol=1e-14)
+    np.testing.assert_allclose(triangles.solve(np.ones((4, 1)))[1], np.full((4, 1), 0.2), rtol=1e-14)
+    np.testing.assert_allclose(triangles.inverse_rows(slice(0, 4)), np.eye(4) - 0.2, rtol=1e-14)
+    with pytest.raises(RuntimeError, match="solve before inverting"):
+        triangles.solve(np.ones((4, 1)))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from functools import cache
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ import pytest
 import mlm_ops as mlm
 from mlm_ops import SemFit
 from mlm_ops.errors import MlmError
+from mlm_ops.structural.recentre import recentre_function
 from tests.structural.cases import REFERENCE, data
 
 LOG_LIKELIHOOD, ESTIMATE, STD_ERROR, CHI_SQUARE, SCALED = 1e-5, 0.01, 0.01, 1e-3, 0.02
@@ -450,3 +452,19 @@ def test_labels_of_a_ready_model_are_each_groups_own(line: str) -> None:
     equal = mlm.sem(line, data, cluster="g", group="part", group_equal="regressions")
     paths = fit.parameters.filter(op="~", population="a").height
     assert equal.estimate.n_parameters == fit.estimate.n_parameters - paths
+
+
+def test_a_column_far_off_does_not_hide_a_fixed_mean_of_another() -> None:
+    """y1 has free intercepts and y2 the mean zero: around an origin of y2 that is not zero it is another model."""
+    text = "level: 1\n y1 ~~ y2\nlevel: 2\n y1 ~~ y2\n y2 ~ 0*1"
+    estimate = mlm.sem(text, rows(), cluster="cluster", group="region").estimate
+    table, structure = estimate.table, estimate.structure
+    assert table.columns == ("y1", "y2")
+
+    def function(first: float, second: float) -> Any:
+        statistics: Any = SimpleNamespace(origin=np.array([first, second]))
+        return recentre_function(table, structure, statistics)
+
+    assert function(1e9, 1.0) is None
+    moved = function(1e9, 0.0)(np.zeros(table.n_free))
+    assert sorted(moved[moved != 0]) == [1e9, 1e9]

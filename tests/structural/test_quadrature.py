@@ -10,7 +10,7 @@ import pytest
 
 import mlm_ops as mlm
 from mlm_ops import FormulaError, IdentificationError
-from mlm_ops.structural import quadrature
+from mlm_ops.structural import quadrature, search
 from mlm_ops.structural.cluster_sums import sums_of_complete_rows
 from mlm_ops.structural.fitting import collect_sem
 from mlm_ops.structural.matrices import build_structure
@@ -344,3 +344,13 @@ def test_slopes_with_a_correlation_of_one_are_refused_in_a_sentence():
         "likelihood by quadrature has no value. Give one of them a fixed slope, as in y ~ v, fix their covariance, or "
         'take the predictors as they are observed by slopes="observed".'
     )
+
+
+def test_nodes_that_have_not_come_to_rest_are_no_convergence(monkeypatch):
+    """One round of searches leaves the nodes where the search before had them."""
+    text = 'level: 1\n y ~ rv("s")*x\nlevel: 2\n y ~ x\n y ~~ s'
+    monkeypatch.setattr(search, "_MOST_ADAPTATIONS", 1)
+    fit = mlm.sem(text, some_rows(40), cluster="g")
+    assert not fit.converged
+    assert fit.estimate.optimum.decrement > 1e-7
+    assert any(note.startswith("not converged: the deviance may still fall by ") for note in fit.notes)

@@ -187,25 +187,25 @@ class PredictionQuery:
         std_dev
             Whether the residual's standard deviation in the row stands beside them, as column `STD_DEV`.
         """
-        made, units = self._columns, self.units
+        columns, units = self._columns, self.units
         sources = tables if tables is not None else [unit.values for unit in units]
         return render(
             "predictions",
             relation=relation,
-            names=[{"expression": sql, "name": name} for sql, name in made.names.items()],
-            values=[{"expression": sql, "name": name} for sql, name in made.values.items()],
+            names=[{"expression": sql, "name": name} for sql, name in columns.names.items()],
+            values=[{"expression": sql, "name": name} for sql, name in columns.values.items()],
             units=[
                 {
                     "relation": source,
                     "matched": [
-                        {"value": made.names[self._category(column)], "column": f"unit_{i}"}
+                        {"value": columns.names[self._category(column)], "column": f"unit_{i}"}
                         for i, column in enumerate(unit.columns)
                     ],
                     "numbers": unit.frame.columns[len(unit.columns) :],
                 }
                 for unit, source in zip(units, sources, strict=True)
             ],
-            layers=[[{"expression": sql, "name": name} for name, sql in layer.items()] for layer in made.layers],
+            layers=[[{"expression": sql, "name": name} for name, sql in layer.items()] for layer in columns.layers],
             fixed=self._fixed,
             random=self._random,
             outcome=self._outcome,
