@@ -84,4 +84,4 @@ def test_an_interrupt_waits_for_no_report(monkeypatch: pytest.MonkeyPatch, store
 
     with pytest.raises(KeyboardInterrupt):
         interrupted()
-    assert started[0].returncode == -signal.SIGTERM
+    assert started[0].returncode == -signal.SIGKILL

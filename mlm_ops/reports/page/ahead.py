@@ -71,7 +71,7 @@ class ReportsAhead:
         if self.process is not None:
             with suppress(OSError):
                 if self.requests:
-                    self.process.terminate()
+                    self.process.kill()
                 self.process.communicate()
 
 
