@@ -256,7 +256,8 @@ def contents(path: Path) -> dict[str, list[tuple[object, ...]]]:
 
 @pytest.fixture
 def beginnings(monkeypatch) -> list[bool]:
-    """Of each copy that is built, whether it continues an earlier one."""
+    """Of each copy that is built, whether it continues an earlier one, however small that is."""
+    monkeypatch.setattr(store, "WORTH_CONTINUING", 0)
     built: list[bool] = []
     build = store.build_copy
 
@@ -266,6 +267,14 @@ def beginnings(monkeypatch) -> list[bool]:
 
     monkeypatch.setattr(store, "build_copy", noted)
     return built
+
+
+def test_a_small_copy_is_built_anew_and_does_not_grow(connection, copy, tmp_path) -> None:
+    for number in range(12):
+        store.write_run(connection, make_run(f"r{number}"), effects(2))
+        store.publish(connection, copy)
+    store.publish(connection, tmp_path / "whole.duckdb")
+    assert copy.stat().st_size == (tmp_path / "whole.duckdb").stat().st_size
 
 
 def test_a_copy_is_continued_with_the_runs_since(connection, copy, tmp_path, beginnings) -> None:
@@ -357,6 +366,7 @@ def test_a_damaged_copy_is_built_anew_and_that_is_logged(connection, copy, tmp_p
 
 
 def test_a_log_that_an_attempt_left_is_not_applied_to_a_whole_copy(connection, copy, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(store, "WORTH_CONTINUING", 0)
     store.publish(connection, copy)
     build = store.build_copy
     logs = []

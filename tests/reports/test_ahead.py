@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,15 @@ def test_a_reply_that_is_none_leaves_no_report(reply: str, store: Path) -> None:
     assert reports.process.returncode == 0
 
 
+@pytest.fixture(params=[signal.SIG_DFL, signal.SIG_IGN], ids=["by default", "ignored"])
+def terminations(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What SIGTERM does, in this process and those that it starts: nothing where Dagster runs in the background."""
+    before = signal.signal(signal.SIGTERM, request.param)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.usefixtures("terminations")
 def test_an_interrupt_waits_for_no_report(monkeypatch: pytest.MonkeyPatch, store: Path) -> None:
     monkeypatch.setattr(ahead.os, "cpu_count", lambda: 2)
     started = []

@@ -71,6 +71,8 @@ class ReportsAhead:
         if self.process is not None:
             with suppress(OSError):
                 if self.requests:
+                    # not by SIGTERM: in the background of a shell SIGINT is ignored, Dagster copies that to SIGTERM,
+                    # and the process would have it so from us
                     self.process.kill()
                 self.process.communicate()
 
