@@ -14,7 +14,7 @@ from mlm_ops.reports.page.report import read_analyses
 from mlm_ops.reports.page.sections import OF_ONE_MODEL, main_model
 from mlm_ops.reports.pictures.choice import choose_picture
 from mlm_ops.reports.pictures.facts import models_in_order
-from mlm_ops.reports.pictures.rows import Selection
+from mlm_ops.reports.pictures.rows import Selection, table
 from mlm_ops.results.words import one_line
 
 
@@ -41,8 +41,10 @@ def export_picture(options: Namespace, tell: Callable[[str], None]) -> None:
     if options.analysis is None and len(by_analysis) > 1:
         raise MlmError(f"A picture is of one analysis. Name it with --analysis: {list_names(list(by_analysis))}.")
     tables = by_analysis[analysis]
-    if options.model and options.model[0] not in models_in_order(tables):
-        raise MlmError(unknown_result("model", options.model[0], models_in_order(tables)))
+    structural = table(tables, "sem_parameters")
+    models = [*models_in_order(tables), *sorted(set() if structural.is_empty() else set(structural["model"]))]
+    if options.model and options.model[0] not in models:
+        raise MlmError(unknown_result("model", options.model[0], models))
     default = main_model(tables) if options.picture in OF_ONE_MODEL else None
     model = options.model[0] if options.model else default
     selection = Selection(model=model, term=options.term, group=options.group)

@@ -174,7 +174,7 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--side-by-side", action="store_true", help="the models of an analysis side by side")
     what.add_argument("--picture", metavar="KEY", help="a picture, such as caterpillar, as .svg, .png, .pdf or .html")
     parser.add_argument("--term", metavar="NAME", help="the term of a picture")
-    parser.add_argument("--group", metavar="NAME", help="the grouping factor of a picture")
+    parser.add_argument("--group", metavar="NAME", help="the grouping factor of a picture, or the group of rows")
     parser.add_argument(
         "--format", choices=get_args(TableFile), help="default: by the ending of the file: .tex, .csv, .parquet, .docx"
     )

@@ -195,7 +195,11 @@ def show_tables(target: Console, tables: Mapping[str, pl.DataFrame], all_rows: C
             criteria = comparable(frame, tables.get("fixed_effects"))
             columns, note = with_criteria(columns, criteria.columns), criteria.note
         if name == "sem_score_tests":
-            note = "; ".join(remarks_on_indices(frame))
+            # of each model the largest
+            for _, rows in frame.group_by("model", maintain_order=True):
+                note = "; ".join(remarks_on_indices(rows))
+                show_table(target, name, rows.select("model", *columns), all_rows(name), LONG_TABLES.get(name), note)
+            continue
         show_table(target, name, frame.select("model", *columns), all_rows(name), LONG_TABLES.get(name), note)
     others = [name for name, frame in tables.items() if name not in OVERVIEW and not frame.is_empty()]
     if others:

@@ -31,6 +31,8 @@ def remarks_on_indices(tests: pl.DataFrame) -> list[str]:
 
 
 def _largest(tests: pl.DataFrame) -> pl.DataFrame:
-    if "model" not in tests.columns:
-        return tests.head(MOST_SHOWN)
-    return tests.group_by("model", maintain_order=True).head(MOST_SHOWN)
+    keys = ["model"] if "model" in tests.columns else []
+    # whatever order the rows come in; equal ones by what they are of
+    names = ["population", "level", "lhs", "op", "rhs", "restriction"]
+    by_size = tests.sort(*keys, -pl.col("statistic"), *names, nulls_last=True, maintain_order=True)
+    return by_size.group_by(keys, maintain_order=True).head(MOST_SHOWN) if keys else by_size.head(MOST_SHOWN)

@@ -33,7 +33,7 @@ def outline(record: SemRecord) -> Outline:
     for level, value in [*((level, value) for value in record.group_values for level in (WITHIN, BETWEEN)), (0, None)]:
         rows = parameters.filter(
             pl.col("level") == level,
-            pl.col("population").eq_missing(value),
+            pl.lit(level == 0) | pl.col("population").eq_missing(value),
             ~((pl.col("op") == "~1") & (pl.col("conf_low") == 0)),
         )
         if len(rows):

@@ -11,6 +11,7 @@ from scipy.special import ndtr
 
 from mlm_ops.inference.fixed.tests import NORMAL_975
 from mlm_ops.language.model import group_name
+from mlm_ops.language.syntax import names_in
 from mlm_ops.results.tables.columns import COUNT, FLAG, REAL, TEXT, ColumnTypes, frame, with_model
 from mlm_ops.structural.cluster_scores import sem_scores
 from mlm_ops.structural.derived import r_squared as explained
@@ -140,6 +141,20 @@ DEFINED: ColumnTypes = {
 }
 
 
+def _groups_of_definitions(record: SemRecord) -> list[str | None]:
+    """The group of each definition whose labels are all of one; None of others, and without groups."""
+    table, groups = record.estimate.table, dict[str, set[int]]()
+    for row in table.rows:
+        if row.label is not None:
+            groups.setdefault(row.label, set()).add(row.group)
+    values: list[str | None] = []
+    for definition in table.definitions:
+        own = set[int]().union(*(groups.get(name, set()) for name in names_in(definition.expression)))
+        groups[definition.name] = own
+        values.append(record.group_values[next(iter(own))] if len(own) == 1 else None)
+    return values
+
+
 def sem_parameters(record: SemRecord) -> pl.DataFrame:
     """One row per parameter, fixed ones too, and one a definition, whose level is 0."""
     estimate, rows, definitions = record.estimate, record.estimate.table.rows, record.estimate.table.definitions
@@ -171,7 +186,7 @@ def sem_parameters(record: SemRecord) -> pl.DataFrame:
             "op": [*(row.op for row in rows), *[":="] * len(definitions)],
             "rhs": [*(row.rhs for row in rows), *(d.text for d in definitions)],
             "label": [*(row.slope or row.label for row in rows), *(d.name for d in definitions)],
-            "population": [*(record.group_values[row.group] for row in rows), *[None] * len(definitions)],
+            "population": [*(record.group_values[row.group] for row in rows), *_groups_of_definitions(record)],
             "estimate": value,
             "std_error": np.where(tested, error, np.nan),
             "statistic": statistic,

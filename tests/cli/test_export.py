@@ -13,6 +13,7 @@ import pytest
 
 from mlm_ops.cli import main as cli
 from mlm_ops.reports import PICTURES, Selection
+from tests.cli.conftest import HSB
 from tests.results.test_table_files import latex_cells
 
 
@@ -212,3 +213,37 @@ def test_a_picture_that_is_not_there_is_one_sentence(
     assert printed.err.startswith(f"mlm: {sentence}")
     assert len(printed.err.splitlines()) == 1
     assert os.listdir(tmp_path) == []
+
+
+GROUPED = """
+analysis: grouped
+data: {data}
+models: {{null: "mathach ~ 1 + (1 | school)"}}
+sem:
+  first: {{model: "contextual: mathach ~ ses", cluster: school}}
+  second: {{model: "contextual: mathach ~ ses", cluster: school, group: sector}}
+"""
+
+
+def test_a_path_diagram_is_of_the_structural_model_and_group_that_are_named(tmp_path, capsys, refused) -> None:
+    (tmp_path / "a.yaml").write_text(GROUPED.format(data=HSB))
+    assert cli.main(["fit", str(tmp_path / "a.yaml"), "--allow-files"]) == 0
+    export = ["export", "--database", str(tmp_path / "results.duckdb"), "--picture", "path"]
+    capsys.readouterr()
+    for options, place in (
+        ([], ""),
+        (["--model", "second"], ", in Catholic"),
+        (["--model", "second", "--group", "Public"], ", in Public"),
+    ):
+        path = tmp_path / "p.svg"
+        assert cli.main([*export, *options, "--output", str(path)]) == 0
+        assert capsys.readouterr().out == f"Wrote p.svg: What goes with what, at each level{place}?\n"
+    for options, sentence in (
+        (
+            ["--model", "second", "--group", "Private"],
+            "The picture path has no group 'Private'. It has: Catholic, Public.",
+        ),
+        (["--model", "third"], "There are no results of the model third. There are null, first, second."),
+        (["--model", "null"], "The model null has no picture path. The model null has: "),
+    ):
+        assert refused(*export, *options, "--output", tmp_path / "q.svg").startswith(f"mlm: {sentence}")

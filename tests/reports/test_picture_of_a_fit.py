@@ -143,7 +143,7 @@ LIST = ", ".join(OF_TABLES)
         ),
         (
             lambda fit: fit.picture("caterpillar", group="class"),
-            "The picture caterpillar has no grouping factor 'class'. It has: school.",
+            "The picture caterpillar has no group 'class'. It has: school.",
         ),
         (
             lambda fit: fit.picture("variance", term="within(ses)"),

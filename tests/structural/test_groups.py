@@ -448,6 +448,7 @@ def test_labels_of_a_ready_model_are_each_groups_own(line: str) -> None:
     defined = {row["name"]: row["estimate"] for row in fit.defined().to_dicts()}
     for number, one in enumerate(alone, start=1):
         own = {f"{row['name']}.g{number}": row["estimate"] for row in one.defined().to_dicts()}
+        assert fit.parameters.filter(op=":=", population="ab"[number - 1])["lhs"].to_list() == list(own)
         assert {name: defined[name] for name in own} == pytest.approx(own, abs=1e-6)
     equal = mlm.sem(line, data, cluster="g", group="part", group_equal="regressions")
     paths = fit.parameters.filter(op="~", population="a").height

@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
 import mlm_ops as mlm
 from mlm_ops import SemFit
 from mlm_ops.structural.cluster_likelihood import ClusterLikelihood
 from mlm_ops.structural.cluster_sums import sums_of_complete_rows
 from mlm_ops.structural.estimate import SemEstimate
+from mlm_ops.structural.largest_indices import largest_indices
 from mlm_ops.structural.likelihood import Likelihood
 from mlm_ops.structural.matrices import build_structure
 from mlm_ops.structural.parameters import ParameterTable, parameter_table
@@ -283,3 +285,14 @@ def test_no_arrow_leads_from_a_random_slopes_outcome_to_its_predictor() -> None:
     tests = mlm.sem(f"{SLOPE}\n x ~~ x", chain_rows(), cluster="g", slopes="observed").score_tests
     assert tests.filter(level=1, lhs="x").is_empty()
     assert not tests.filter(lhs="s", op="~", rhs="w").is_empty()
+
+
+def test_the_largest_are_shown_whatever_order_the_rows_come_in() -> None:
+    """The report reads stored tables, whose rows have no order."""
+    tests = pl.concat([fitted(name).score_tests.with_columns(model=pl.lit(name)) for name in CASES[:2]])
+    shown = largest_indices(tests.sample(fraction=1.0, shuffle=True, seed=1))
+    assert_frame_equal(shown, largest_indices(tests))
+    for (_,), rows in shown.group_by("model"):
+        assert rows["statistic"].to_list() == sorted(rows["statistic"], reverse=True)
+    for name in CASES[:2]:
+        assert shown.filter(model=name)["statistic"][0] == fitted(name).score_tests["statistic"].max()

@@ -16,7 +16,7 @@ from mlm_ops.reports.pictures.rows import Selection, Tables, table
 #: The pictures that show findings of `diagnostics`, which take seconds where all other tables take milliseconds.
 _DIAGNOSED = frozenset({"qq_rows", "qq_units", "binned", "influence"})
 #: Columns that hold what pictures are of, by the option that selects it.
-_COLUMNS = {"term": ("term", "predictor", "variable"), "group": ("group",)}
+_COLUMNS = {"term": ("term", "predictor", "variable"), "group": ("group", "population")}
 #: What no term and no grouping factor is called.
 _NOTHING = "\0"
 
@@ -73,7 +73,10 @@ def choose_picture(
     for picture in PICTURES[key](tables, selection):
         _check_options(tables, key, selection)
         return picture
-    if not _has(tables, key, replace(selection, term=None, group=None)):
+    if not _has(tables, key, of_model := replace(selection, term=None, group=None)):
+        if selection.model is not None and _has(tables, key, Selection()):
+            listing = _listing(functions, f"The model {selection.model}", of_model)
+            raise MlmError(f"The model {selection.model} has no picture {key}. {listing}")
         hint = f" {hints[key]}" if key in hints else ""
         raise MlmError(f"{owner} has no picture {key}.{hint} {_listing(functions, owner)}")
     raise MlmError(_nothing_of(tables, key, selection))
@@ -93,9 +96,9 @@ def _selecting(selection: Selection, option: str, name: str | None) -> Selection
     return replace(selection, term=name) if option == "term" else replace(selection, group=name)
 
 
-def _listing(functions: TableFunctions, owner: str) -> str:
+def _listing(functions: TableFunctions, owner: str, selection: Selection | None = None) -> str:
     tables = _TablesOnDemand(functions)
-    keys = [key for key in PICTURES if _has(tables, key, Selection())]
+    keys = [key for key in PICTURES if _has(tables, key, selection or Selection())]
     return f"{owner} has: {list_names(keys)}." if keys else f"{owner} has no pictures."
 
 
@@ -115,8 +118,8 @@ def _nothing_of(tables: Tables, key: str, selection: Selection) -> str:
         frames = [table(tables, name) for name in tables]
         names = {name for frame in frames for column in columns if column in frame for name in frame[column]} - {None}
         choices = [name for name in sorted(names) if _has(tables, key, _selecting(others, option, name))]
-        what = {"term": "term", "group": "grouping factor"}[option]
         return (
-            f"The picture {key} has no {what} {wanted!r}.{did_you_mean(wanted, choices)} It has: {list_names(choices)}."
+            f"The picture {key} has no {option} {wanted!r}.{did_you_mean(wanted, choices)} It has: "
+            f"{list_names(choices)}."
         )
     return f"The picture {key} has not both, the term {selection.term!r} and the group {selection.group!r}."

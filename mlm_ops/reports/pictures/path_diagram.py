@@ -31,7 +31,8 @@ def path(tables: Tables, selection: Selection) -> Iterator[Picture]:
     frame = table(tables, "sem_parameters")
     for model in [] if frame.is_empty() else sorted(set(frame["model"])):
         if selection.model in (None, model):
-            for group in _groups(frame.filter(pl.col("model") == model)):
+            groups = _groups(frame.filter(pl.col("model") == model))
+            for group in groups if selection.group is None else [g for g in groups if g == selection.group]:
                 of_group = {} if group is None else {"population": group}
                 rows = select(tables, "sem_parameters", _COLUMNS, equal={"model": model, **of_group})
                 if 0 < sum(len(_variables(rows.frame.to_dicts(), level)) for level in _LEVELS) <= NODES:

@@ -77,8 +77,8 @@ COLUMNS: dict[str, str] = {
     "robust": "Whether standard errors are the sandwich of the clusters' scores",
     "slopes": "Of what random slopes are where a predictor stands at both levels: latent or observed; null without any",
     "missing": "listwise: rows that miss a value are left out; ml: full-information maximum likelihood",
-    "population": "The group of rows by group= that the row is of; null without groups, and for what is defined or "
-    "an equation of labels",
+    "population": "The group of rows by group= that the row is of; null without groups, and for what is defined of "
+    "labels of several, or an equation of labels",
     "grouped_by": "The column of group=, whose values are groups of rows; null without groups",
     "group_equal": "Kinds of parameters that are equal in all groups of rows, and which of them are not; null where "
     "group_equal names none",
