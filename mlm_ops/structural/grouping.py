@@ -30,7 +30,7 @@ from mlm_ops.structural.ready_models import labelled_by_group
 
 #: A column of more values names clusters rather than groups.
 MOST_GROUPS = 100
-_LEVELS = {"within": WITHIN, "between": BETWEEN}
+LEVELS = {"within": WITHIN, "between": BETWEEN}
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Grouping:
     def holds(self, kind: str, level: int) -> bool:
         """Whether a kind of parameters is equal at a level."""
         return kind in self.equal or any(
-            f"{word}({kind})" in self.equal for word, number in _LEVELS.items() if number == level
+            f"{word}({kind})" in self.equal for word, number in LEVELS.items() if number == level
         )
 
 

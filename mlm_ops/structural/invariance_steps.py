@@ -13,7 +13,7 @@ from mlm_ops.results.words import LABELS
 from mlm_ops.structural.comparison import Ratio, likelihood_ratio
 from mlm_ops.structural.estimate import SemEstimate, estimate_sem
 from mlm_ops.structural.fit_measures import FitMeasures, Yardsticks, fit_measures
-from mlm_ops.structural.grouping import Grouping, grouped_table
+from mlm_ops.structural.grouping import LEVELS, Grouping, grouped_table
 from mlm_ops.structural.invariance import RESTRICTIONS, common_factors, invariance_text
 from mlm_ops.structural.level_fit import crosses_levels
 from mlm_ops.structural.model import SemModel
@@ -72,10 +72,19 @@ def invariance_steps(
 def _tables_of_groups(
     model: SemModel, grouping: Grouping, groups: tuple[str, ...]
 ) -> Iterator[tuple[str, ParameterTable]]:
+    """The table of each step; without those that make nothing more equal.
+
+    Means and residuals of a level without a factor measure nothing: there they are each group's own.
+    """
+    before = grouped_table(model, replace(grouping, equal=(), partial=()), groups)
+    measured = [word for word, level in LEVELS.items() if before.variables(level).latent]
     equal: tuple[str, ...] = ()
     for name, kind in GROUP_RESTRICTIONS.items():
-        equal = (*equal, kind)
-        yield name, grouped_table(model, replace(grouping, equal=equal, partial=(), free_scale=True), groups)
+        equal = (*equal, *(f"{word}({kind})" for word in measured))
+        table = grouped_table(model, replace(grouping, equal=equal, partial=(), free_scale=True), groups)
+        if table.n_free < before.n_free:
+            yield name, table
+            before = table
 
 
 def _fit_steps(

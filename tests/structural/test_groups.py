@@ -469,3 +469,15 @@ def test_a_column_far_off_does_not_hide_a_fixed_mean_of_another() -> None:
     assert function(1e9, 1.0) is None
     moved = function(1e9, 0.0)(np.zeros(table.n_free))
     assert sorted(moved[moved != 0]) == [1e9, 1e9]
+
+
+def test_steps_are_of_the_levels_that_have_a_factor() -> None:
+    """Where items have no factor between clusters, what they have there is no matter of measurement."""
+    text = "level: 1\nf =~ y1 + y2 + y3 + y4\nlevel: 2\n" + "\n".join(
+        f"y{i} ~~ {' + '.join(f'y{j}' for j in range(i, 5))}" for i in range(1, 5)
+    )
+    rows = data("demo_twolevel").with_columns(half=pl.col("cluster") % 2)
+    fit = mlm.sem(text, rows, cluster="cluster", group="half")
+    steps = fit.invariance.select("invariance", "df").rows()
+    # three loadings, and four residuals within clusters
+    assert steps == [("configural", None), ("metric", 3), ("strict", 4)]
