@@ -137,13 +137,13 @@ def grouped_statistics(
         try:
             statistics.append(make(moments))
         except (DataError, IdentificationError) as error:
-            raise type(error)(f"In group {value} of {name!r}: {error}") from error
+            raise type(error)(f"In group {value!r} of {name!r}: {error}") from error
     variances = np.array([one.column_variances for one in statistics])
     constant = np.argwhere(variances <= CONSTANT * variances.max(axis=0))
     if len(constant):
         group, column = constant[0]
         raise DataError(
-            f"{statistics[0].columns[column]!r} has one value in group {groups[group]} of {name!r}, where nothing "
+            f"{statistics[0].columns[column]!r} has one value in group {groups[group]!r} of {name!r}, where nothing "
             "determines its parameters. Leave the variable out, or the group by a row filter."
         )
     return GroupedStatistics(tuple(statistics))

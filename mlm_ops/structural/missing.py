@@ -87,6 +87,9 @@ def _level2(
 
 
 def _check_variation(table: ParameterTable, cluster: str, sums: ClusterSums) -> None:
+    for i, name in enumerate(table.within.observed):
+        if not sums.counts[:, sums.patterns[:, i]].any():
+            raise DataError(f"{name!r} has no value in any row. Leave it out.")
     within, between = np.diag(sums.pooled_within), np.diag(sums.between_estimate)
     for i, name in enumerate(table.within.observed):
         if not within[i] > CONSTANT * between[i]:

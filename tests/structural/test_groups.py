@@ -393,15 +393,15 @@ MIXED = rows().with_columns(region=pl.when(pl.int_range(pl.len()) % 2 == 0).then
             SHORT,
             rows().with_columns(x1=pl.when(pl.col("region") == "north").then("x1").otherwise(1.0)),
             {"group": "region"},
-            "'x1' has one value in group south of 'region', where nothing determines its parameters. Leave the "
+            "'x1' has one value in group 'south' of 'region', where nothing determines its parameters. Leave the "
             "variable out, or the group by a row filter.",
         ),
         (
             SHORT,
             rows().with_columns(x1=pl.when(pl.col("region") == "north").then("x1").otherwise("w1")),
             {"group": "region"},
-            "In group south of 'region': 'x1' stands at level 1, and does not vary within clusters of 'cluster'. Name "
-            "it at level 2 only; as a covariate of a ready model it is | between(x1).",
+            "In group 'south' of 'region': 'x1' stands at level 1, and does not vary within clusters of 'cluster'. "
+            "Name it at level 2 only; as a covariate of a ready model it is | between(x1).",
         ),
     ],
 )
@@ -481,3 +481,14 @@ def test_steps_are_of_the_levels_that_have_a_factor() -> None:
     steps = fit.invariance.select("invariance", "df").rows()
     # three loadings, and four residuals within clusters
     assert steps == [("configural", None), ("metric", 3), ("strict", 4)]
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_variable_that_a_group_never_has_is_named_and_warns_of_nothing() -> None:
+    cluster = np.repeat(np.arange(30), 5)
+    rng = np.random.default_rng(2)
+    rows = pl.DataFrame({"g": cluster, "x": rng.normal(size=150), "y": rng.normal(size=150), "part": cluster % 3})
+    rows = rows.with_columns(y=pl.when(pl.col("part") < 2).then("y"))
+    with pytest.raises(MlmError) as caught:
+        mlm.sem("level: 1\ny ~ x\nlevel: 2\ny ~ x", rows, cluster="g", group="part", missing="ml")
+    assert str(caught.value) == "In group '2' of 'part': 'y' has no value in any row. Leave it out."
