@@ -245,20 +245,11 @@ def fit_analysis_sem(analysis: Analysis, name: str, moments: Moments, connection
 
     With ``missing: ml`` it takes incomplete rows, which the moments of all models leave out: it scans them by itself.
     """
-    request, spec = analysis.compiled_sem[name], analysis.sem[name]
+    request = analysis.compiled_sem[name]
     with model_in_errors(analysis, f"model {name} of sem", name):
-        if spec.missing == "ml":
-            rows = open_rows(analysis, connection)
-            moments = collect_sem(request.columns_table, request.cluster, rows, spec.missing, request.group)
-        fitted = fit_sem(
-            request.model,
-            moments,
-            request.cluster,
-            robust=spec.robust,
-            slopes=spec.slopes,
-            missing=spec.missing,
-            grouping=request.grouping,
-        )
+        if request.missing == "ml":
+            moments = collect_sem(request, open_rows(analysis, connection))
+        fitted = fit_sem(request, moments)
         tell_fit(fitted, int(fitted.estimate.statistics.n_obs), fitted.estimate.log_likelihood)
     return fitted
 

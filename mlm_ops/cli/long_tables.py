@@ -169,7 +169,7 @@ def measure(frames: Iterable[pl.DataFrame]) -> TableLayout:
 def width_of(values: pl.Series) -> Width:
     """How wide the texts of a column's values are: of numbers by those of the extremes of each way of writing them."""
     if values.dtype == pl.String:
-        return Width(int(cells(values).max() or 0))  # type: ignore[arg-type]
+        return Width(max(cells(values).to_list(), default=0))
     if not values.dtype.is_numeric():
         return Width(max(len(cell(values.name, value)) for value in values.unique()))
     texts = [cell(values.name, value) for value in extremes(values)]

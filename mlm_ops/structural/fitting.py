@@ -11,7 +11,7 @@ from mlm_ops.errors import DataError, MlmError
 from mlm_ops.language import options
 from mlm_ops.language.formula import parse_formula
 from mlm_ops.language.model import GroupingFactor, group_name
-from mlm_ops.language.request import Request, cluster_columns
+from mlm_ops.language.request import Request
 from mlm_ops.moments.collect import collect
 from mlm_ops.moments.coverage import moments_for
 from mlm_ops.moments.patterns import collect_patterns, complete_units, has_patterns
@@ -22,14 +22,15 @@ from mlm_ops.structural.constraints import check_constraints
 from mlm_ops.structural.estimate import estimate_sem
 from mlm_ops.structural.fit import SemFit
 from mlm_ops.structural.grouped_statistics import AnyStatistics, grouped_statistics, moments_by_group
-from mlm_ops.structural.grouping import Grouping, SemRequest, grouped_table, grouping_of
+from mlm_ops.structural.grouping import grouped_table
 from mlm_ops.structural.identification import check_identified
 from mlm_ops.structural.matrices import structure_of
 from mlm_ops.structural.missing import check_information, statistics_of_patterns
 from mlm_ops.structural.model import BETWEEN, WITHIN, SemModel
-from mlm_ops.structural.parameters import ParameterTable, moments_model, parameter_table
+from mlm_ops.structural.parameters import ParameterTable, parameter_table
 from mlm_ops.structural.ready_models import read_model
 from mlm_ops.structural.record import SemContextualEffect
+from mlm_ops.structural.request import SemRequest, sem_request
 from mlm_ops.structural.statistics import check_columns, two_level_statistics
 from mlm_ops.warehouse.boundary import checked
 from mlm_ops.warehouse.source import Source, open_source
@@ -108,25 +109,22 @@ def sem(
     >>> round(fit.parameters.filter(pl.col("lhs") == "icc")["estimate"][0], 4)
     0.8676
     """
-    columns = cluster_columns(cluster)
-    grouping = grouping_of(cluster_columns(group), tuple(group_equal), tuple(group_partial))
-    model = read_model(text)
-    request = SemRequest(model, columns, grouping, slopes)
+    request = sem_request(
+        text,
+        cluster,
+        robust=robust,
+        slopes=slopes,
+        missing=missing,
+        group=group,
+        group_equal=group_equal,
+        group_partial=group_partial,
+    )
     if isinstance(data, Moments):
-        moments = moments_for(data, [request.columns_model])
-    else:
-        table = request.columns_table
-        moments = collect_sem(table, columns, open_source(data, connection), missing, request.group)
-    return fit_sem(model, moments, columns, robust=robust, slopes=slopes, missing=missing, grouping=grouping)
+        return fit_sem(request, moments_for(data, [request.columns_model]))
+    return fit_sem(request, collect_sem(request, open_source(data, connection)))
 
 
-def collect_sem(
-    table: ParameterTable,
-    cluster: GroupingFactor,
-    source: Source,
-    missing: options.Missing = "listwise",
-    group: GroupingFactor = (),
-) -> Moments:
+def collect_sem(request: SemRequest, source: Source) -> Moments:
     """Collect the moments of a model's columns, by pattern of missing cells where these are asked for.
 
     Raises
@@ -134,23 +132,14 @@ def collect_sem(
     DataError
         Columns that are no numbers, and as `collect`.
     """
-    check_columns(table, cluster, source, group)
-    model = moments_model(table, cluster, group)
-    if missing == "listwise":
+    table, model = request.columns_table, request.columns_model
+    check_columns(table, request.cluster, source, request.group)
+    if request.missing == "listwise":
         return collect(source, [model])
     return collect_patterns(source, model, table.columns, [slope.predictor for slope in table.slopes])
 
 
-def fit_sem(
-    model: SemModel,
-    moments: Moments,
-    cluster: GroupingFactor,
-    *,
-    robust: bool = False,
-    slopes: options.SlopeCentering = "latent",
-    missing: options.Missing = "listwise",
-    grouping: Grouping | None = None,
-) -> SemFit:
+def fit_sem(request: SemRequest, moments: Moments) -> SemFit:
     """Fit a model to moments that were collected for it (and perhaps for others): no rows are touched.
 
     Raises
@@ -159,12 +148,13 @@ def fit_sem(
         ``missing="ml"`` with moments that are not by pattern of missing cells.
     """
     start = time.perf_counter()
+    model, cluster, grouping, missing = request.model, request.cluster, request.grouping, request.missing
     whole = _whole(moments, missing)
     groups = None if grouping is None else moments_by_group(whole, grouping.columns, cluster)
     if grouping is None or groups is None:
-        table = parameter_table(model, slopes)
+        table = parameter_table(model, request.slopes)
     else:
-        table = grouped_table(model, grouping, groups[0], slopes)
+        table = grouped_table(model, grouping, groups[0], request.slopes)
     structure = structure_of(table)
     check_constraints(table)
     check_identified(table, structure)
@@ -177,21 +167,15 @@ def fit_sem(
     check_information(table, structure, statistics)
     estimate = estimate_sem(table, statistics)
     seconds = time.perf_counter() - start
-    dropped = dict(moments.n_dropped)
     observed = _observed_means(model, complete_units(moments), cluster) if grouping is None else None
     return SemFit(
-        model=model,
+        request=request,
         estimate=estimate,
-        cluster=cluster,
-        robust=robust,
         seconds=seconds,
         n_rows=moments.n_rows,
-        n_dropped=dropped,
+        n_dropped=dict(moments.n_dropped),
         moments=moments,
         observed=observed,
-        slopes=slopes,
-        missing=missing,
-        grouping=grouping,
     )
 
 

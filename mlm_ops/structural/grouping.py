@@ -10,10 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 from mlm_ops.errors import FormulaError, MlmError
-from mlm_ops.language.model import GroupingFactor, Model, group_name
+from mlm_ops.language.model import GroupingFactor, group_name
 from mlm_ops.language.options import SlopeCentering
 from mlm_ops.language.spelling import did_you_mean
 from mlm_ops.structural.defaults import Variables, filled_items, model_variables
@@ -21,7 +20,6 @@ from mlm_ops.structural.model import BETWEEN, WITHIN, Item, SemModel
 from mlm_ops.structural.parameters import (
     ParameterTable,
     check_definitions,
-    moments_model,
     names_of,
     number_rows,
     parameter_table,
@@ -90,52 +88,6 @@ def grouping_of(columns: GroupingFactor, equal: Sequence[str], partial: Sequence
             f"group_partial names exceptions from group_equal. Got {', '.join(partial)} alone; add group_equal."
         )
     return Grouping(columns, tuple(equal), tuple(partial)) if columns else None
-
-
-@dataclass(frozen=True)
-class SemRequest:
-    """A model and what it is fitted to, before any row is seen.
-
-    Attributes
-    ----------
-    model
-        As its text states it.
-    cluster
-        Columns that name the clusters.
-    grouping
-        Groups of rows; None without.
-    slopes
-        Of what random slopes are where a predictor stands at both levels.
-    """
-
-    model: SemModel
-    cluster: GroupingFactor
-    grouping: Grouping | None = None
-    slopes: SlopeCentering = "latent"
-
-    @cached_property
-    def columns_table(self) -> ParameterTable:
-        """The table before the groups' values are known: its columns and slopes are those of any groups.
-
-        Raises
-        ------
-        FormulaError
-            As `parameter_table` and `grouped_table`.
-        """
-        if self.grouping is None:
-            return parameter_table(self.model, self.slopes)
-        values = [str(number + 1) for number in range(self.model.n_groups or 2)]
-        return grouped_table(self.model, self.grouping, values, self.slopes)
-
-    @property
-    def group(self) -> GroupingFactor:
-        """Columns of the groups of rows."""
-        return () if self.grouping is None else self.grouping.columns
-
-    @property
-    def columns_model(self) -> Model:
-        """A model whose moments are those that it is fitted to."""
-        return moments_model(self.columns_table, self.cluster, self.group)
 
 
 def grouped_table(

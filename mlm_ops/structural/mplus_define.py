@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from mlm_ops.errors import FormulaError
 from mlm_ops.language.model import number_text
-from mlm_ops.language.syntax import Call, Group, Name, Number, Operation, Syntax, parse_expression
+from mlm_ops.language.syntax import Call, Group, Name, Number, Operation, Syntax, names_in, parse_expression
 from mlm_ops.structural.mplus_commands import NamesOfInput, Refusals, StatementOfInput
-from mlm_ops.warehouse.sql import identifier
+from mlm_ops.warehouse.sql import identifier, render
 
 _CENTER = re.compile(r"CENTER(?:ING)?\s*=?\s*(.*?)\(\s*(GROUPMEAN|GRANDMEAN)[^)]*\)", re.DOTALL | re.IGNORECASE)
 _CENTERING = re.compile(r"CENTERING\s*=\s*(GROUPMEAN|GRANDMEAN)\s*\((.*)\)", re.DOTALL | re.IGNORECASE)
@@ -24,15 +25,21 @@ _NUMBER = re.compile(r"-?(\d+\.?\d*|\.\d+)")
 
 @dataclass(frozen=True)
 class DefineStep:
-    """Columns that are made anew of a relation's, by their expressions in SQL; a new one, or in the place of others."""
+    """Columns that are made anew of a relation's.
+
+    Attributes
+    ----------
+    columns
+        Their expressions in SQL, by name.
+    needs
+        The columns that these are made of.
+    is_new
+        Whether it is one column that was not there, or columns in the place of others.
+    """
 
     columns: Mapping[str, str]
+    needs: tuple[str, ...]
     is_new: bool = False
-
-    @property
-    def needs(self) -> list[str]:
-        """The columns that the expressions are made of; names in Mplus have no quotation marks."""
-        return [name for expression in self.columns.values() for name in re.findall(r'"(\w+)"', expression)]
 
     def of(self, relation: str) -> str:
         """A SELECT of all columns with these."""
@@ -67,9 +74,10 @@ def centering_step(statement: StatementOfInput, cluster: str, names: NamesOfInpu
     if match is None and (match := _CENTER.fullmatch(statement.text)) is not None:
         columns, kind = match[1], match[2]
     listed = names.listed(re.sub(r"\s*-\s*", "-", columns))
-    return (
-        DefineStep({name: f"{identifier(name)} - {_mean(name, cluster, kind)}" for name in listed}) if listed else None
-    )
+    if not listed:
+        return None
+    center = partial(render, "within", group=[cluster]) if kind.upper() == "GROUPMEAN" else partial(render, "center")
+    return DefineStep({name: center(column=name) for name in listed}, tuple(listed))
 
 
 def define_step(statement: StatementOfInput, cluster: str, names: NamesOfInput) -> DefineStep | None:
@@ -79,15 +87,17 @@ def define_step(statement: StatementOfInput, cluster: str, names: NamesOfInput) 
         return centering
     mean = _MEAN.fullmatch(statement.text)
     arithmetic = _ARITHMETIC.fullmatch(statement.text)
-    expression: str | None = None
+    if arithmetic is None:
+        return None
     if mean is not None and names.is_column(mean[2]):
-        expression = _mean(names.of(mean[2]), cluster, "GROUPMEAN")
-    elif arithmetic is not None:
-        expression = _expression(arithmetic[2], names)
-    if arithmetic is None or expression is None:
+        needs = [names.of(mean[2])]
+        expression: str | None = render("between", column=needs[0], group=[cluster])
+    else:
+        expression, needs = _expression(arithmetic[2], names)
+    if expression is None:
         return None
     target = names.of(arithmetic[1])
-    return DefineStep({target: expression}, is_new=not names.is_column(target))
+    return DefineStep({target: expression}, tuple(needs), is_new=not names.is_column(target))
 
 
 def defined_columns(statement: StatementOfInput) -> list[str]:
@@ -97,17 +107,13 @@ def defined_columns(statement: StatementOfInput) -> list[str]:
     return [] if match is None or centers else [match[1]]
 
 
-def _mean(name: str, cluster: str, kind: str) -> str:
-    over = f"partition by {identifier(cluster)}" if kind.upper() == "GROUPMEAN" else ""
-    return f"avg({identifier(name)}) over ({over})"
-
-
-def _expression(text: str, names: NamesOfInput) -> str | None:
-    """Arithmetic of columns as SQL; None where it is anything else."""
+def _expression(text: str, names: NamesOfInput) -> tuple[str | None, list[str]]:
+    """Arithmetic of columns as SQL, and the columns; None where it is anything else."""
     try:
-        return _sql(parse_expression(" ".join(text.split())), names)
+        tree = parse_expression(" ".join(text.split()))
     except FormulaError:
-        return None
+        return None, []
+    return _sql(tree, names), [names.of(name) for name in names_in(tree)]
 
 
 def _sql(node: Syntax, names: NamesOfInput) -> str | None:

@@ -17,10 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from mlm_ops.errors import DataError, FormulaError
 from mlm_ops.language.options import CONNECTION, MPLUS, Missing, SlopeCentering
-from mlm_ops.language.request import cluster_columns
 from mlm_ops.structural.fit import SemFit
 from mlm_ops.structural.fitting import collect_sem, fit_sem
-from mlm_ops.structural.grouping import SemRequest, grouping_of
 from mlm_ops.structural.model import BETWEEN, WITHIN, Item
 from mlm_ops.structural.mplus_commands import (
     NamesOfInput,
@@ -44,6 +42,7 @@ from mlm_ops.structural.mplus_groups import group_items, grouping_labels
 from mlm_ops.structural.mplus_paths import Paths
 from mlm_ops.structural.mplus_text import model_lines
 from mlm_ops.structural.parameters import parameter_table
+from mlm_ops.structural.request import sem_request
 from mlm_ops.structural.syntax import parse_sem
 from mlm_ops.warehouse.boundary import checked
 from mlm_ops.warehouse.source import Source, open_source
@@ -142,13 +141,8 @@ class MplusModel:
         FormulaError, DataError, IdentificationError
             As `mlm_ops.sem`.
         """
-        columns, model = cluster_columns(self.cluster), parse_sem(self.text)
-        grouping = None if self.group is None else grouping_of((self.group,), (), ())
-        request = SemRequest(model, columns, grouping, self.slopes)
-        source = self._prepared(open_source(data, connection))
-        moments = collect_sem(request.columns_table, columns, source, self.missing, request.group)
-        options: dict[str, Any] = {"robust": self.robust, "slopes": self.slopes, "missing": self.missing}
-        return fit_sem(model, moments, columns, grouping=grouping, **options)
+        request = sem_request(self.text, **self.options)
+        return fit_sem(request, collect_sem(request, self._prepared(open_source(data, connection))))
 
     def _prepared(self, source: Source) -> Source:
         if not self._steps:
@@ -292,7 +286,7 @@ class _Reader:
         words |= {name.lower() for name in self.in_model(items)}
         words -= {name.lower() for name in self.key_columns}
         columns = {name: expression for name, expression in self.codes.items() if name.lower() in words}
-        return [DefineStep(columns)] if columns else []
+        return [DefineStep(columns, tuple(columns))] if columns else []
 
     def in_model(self, items: Iterable[Item]) -> set[str]:
         return {name for item in items for name in (item.lhs, item.rhs)} | {*self.key_columns}

@@ -36,6 +36,7 @@ from mlm_ops.structural.level_fit import crosses_levels
 from mlm_ops.structural.missing import has_all_pairs
 from mlm_ops.structural.model import SemModel
 from mlm_ops.structural.quadrature import CHECK, NODES
+from mlm_ops.structural.request import SemRequest
 from mlm_ops.structural.score_tests import ScoreTests, score_tests
 
 
@@ -55,14 +56,10 @@ class SemRecord:
 
     Attributes
     ----------
-    model
-        The model as its text states it.
+    request
+        What was asked for: the model, its columns and options.
     estimate
         The estimate, on the user's scale.
-    cluster
-        Columns that name the clusters.
-    robust
-        Whether errors are cluster-robust: the sandwich of the clusters' scores, without a correction for few clusters.
     seconds
         Of estimation, without the scan.
     n_rows, n_dropped
@@ -71,22 +68,45 @@ class SemRecord:
         The moments that the model was fitted to.
     observed
         The same contextual effect by observed cluster means, for the ready model ``contextual``.
-    slopes, missing, grouping
-        As `mlm_ops.sem` was asked.
     """
 
-    model: SemModel
+    request: SemRequest
     estimate: SemEstimate
-    cluster: GroupingFactor
-    robust: bool
     seconds: float
     n_rows: int
     n_dropped: dict[str, int]
     moments: Moments
     observed: SemContextualEffect | None = None
-    slopes: SlopeCentering = "latent"
-    missing: Missing = "listwise"
-    grouping: Grouping | None = None
+
+    @property
+    def model(self) -> SemModel:
+        """The model as its text states it."""
+        return self.request.model
+
+    @property
+    def cluster(self) -> GroupingFactor:
+        """Columns that name the clusters."""
+        return self.request.cluster
+
+    @property
+    def robust(self) -> bool:
+        """Whether errors are cluster-robust."""
+        return self.request.robust
+
+    @property
+    def slopes(self) -> SlopeCentering:
+        """Of what random slopes are where a predictor stands at both levels."""
+        return self.request.slopes
+
+    @property
+    def missing(self) -> Missing:
+        """Whether rows that miss a value are left out, or taken as they are."""
+        return self.request.missing
+
+    @property
+    def grouping(self) -> Grouping | None:
+        """Groups of rows; None without."""
+        return self.request.grouping
 
     @property
     def vcov(self) -> Array:

@@ -16,6 +16,7 @@ from mlm_ops.structural.fitting import fit_sem
 from mlm_ops.structural.likelihood import Likelihood
 from mlm_ops.structural.matrices import build_structure
 from mlm_ops.structural.parameters import moments_model, parameter_table
+from mlm_ops.structural.request import sem_request
 from mlm_ops.structural.starts import starting_values
 from mlm_ops.structural.statistics import two_level_statistics
 from mlm_ops.structural.syntax import parse_sem
@@ -132,7 +133,7 @@ def test_one_scan_serves_a_structural_and_a_mixed_model():
 
     mixed = parse_formula("y ~ within(x) + between(x) + (1 | g)")
     moments = collect(open_source(rows), [mixed, moments_model(parameter_table(model), ("g",))])
-    assert fit_sem(model, moments, ("g",)).estimate.log_likelihood == pytest.approx(
+    assert fit_sem(sem_request(TEXT, "g"), moments).estimate.log_likelihood == pytest.approx(
         mlm.sem(TEXT, rows, cluster="g").estimate.log_likelihood, abs=1e-9
     )
     assert fit_model(Request(mixed), moments).converged

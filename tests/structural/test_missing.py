@@ -20,6 +20,7 @@ from mlm_ops.structural.fitting import collect_sem, fit_sem
 from mlm_ops.structural.matrices import build_structure
 from mlm_ops.structural.missing import statistics_of_patterns
 from mlm_ops.structural.parameters import parameter_table
+from mlm_ops.structural.request import sem_request
 from mlm_ops.structural.starts import starting_values
 from mlm_ops.structural.syntax import parse_sem
 from mlm_ops.warehouse.source import open_source
@@ -47,7 +48,9 @@ def with_holes(source="chain"):
 
 def likelihood(text, rows):
     table = parameter_table(parse_sem(text))
-    statistics = statistics_of_patterns(table, collect_sem(table, ("g",), open_source(rows), "ml"), ("g",))
+    statistics = statistics_of_patterns(
+        table, collect_sem(sem_request(text, "g", missing="ml"), open_source(rows)), ("g",)
+    )
     theta = starting_values(table, statistics)
     theta = theta + 0.05 * np.random.default_rng(3).normal(size=len(theta))
     return table, ClusterLikelihood(build_structure(table), statistics), theta
@@ -149,11 +152,11 @@ def test_complete_rows_give_the_likelihood_that_they_have_without():
 
 
 def test_moments_by_pattern_merge():
-    rows, table = with_holes(), parameter_table(parse_sem(PLAIN))
+    rows, request = with_holes(), sem_request(PLAIN, "g", missing="ml")
     whole = mlm.sem(PLAIN, rows, cluster="g", missing="ml")
-    moments = collect_sem(table, ("g",), open_source(rows), "ml")
+    moments = collect_sem(request, open_source(rows))
     halves = [moments.select(np.arange(moments.n_units) % 2 == half) for half in (0, 1)]
-    merged = fit_sem(parse_sem(PLAIN), merge(*halves), ("g",), missing="ml")
+    merged = fit_sem(request, merge(*halves))
     assert merged.estimate.log_likelihood == pytest.approx(whole.estimate.log_likelihood, abs=1e-9)
     given = mlm.sem(PLAIN, moments, cluster="g", missing="ml")
     assert given.estimate.log_likelihood == pytest.approx(whole.estimate.log_likelihood, abs=1e-12)
@@ -241,7 +244,7 @@ def test_what_is_missing_and_leaves_nothing_is_refused_in_a_sentence():
     assert str(varies.value).startswith(
         "'x' stands at level 2 only, and varies within clusters of 'g', for example in "
     )
-    moments = collect_sem(parameter_table(parse_sem(PLAIN)), ("g",), open_source(chain_rows()))
+    moments = collect_sem(sem_request(PLAIN, "g"), open_source(chain_rows()))
     with pytest.raises(DataError) as complete:
         mlm.sem(PLAIN, moments, cluster="g", missing="ml")
     assert str(complete.value) == (

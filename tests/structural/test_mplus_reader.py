@@ -16,6 +16,7 @@ from mlm_ops.analyses.file.analysis import parse_analysis
 from mlm_ops.structural.mplus_commands import new_names
 from mlm_ops.structural.parameters import parameter_table
 from mlm_ops.structural.syntax import parse_sem
+from mlm_ops.warehouse.sql import render
 from tests.structural import test_groups as groups
 from tests.structural.cases import NAMES, case, data, fitted, slope_case
 from tests.structural.test_quadrature import some_rows
@@ -258,10 +259,10 @@ def test_define_and_missing_make_columns():
         more="  MISSING = ALL (-9);\nDEFINE: xm = CLUSTER_MEAN(x);\n  CENTER x (GROUPMEAN);\n  xv = x*v**2 - 1;\n",
     )
     assert model.missing == "ml"
+    within, mean = (render(macro, column="x", group=["g"]) for macro in ("within", "between"))
     assert model.select("t") == (
         'select *, (("x" * pow("v", 2)) - 1) as "xv" from '
-        '(select * replace ("x" - avg("x") over (partition by "g") as "x") '
-        'from (select *, avg("x") over (partition by "g") as "xm" from (select * replace ('
+        f'(select * replace ({within} as "x") from (select *, {mean} as "xm" from (select * replace ('
         'case when "y" in (-9) then null else "y" end as "y", '
         'case when "x" in (-9) then null else "x" end as "x", case when "v" in (-9) then null else "v" end as "v", '
         'case when "w" in (-9) then null else "w" end as "w") from t)))'

@@ -17,6 +17,7 @@ from mlm_ops.structural.matrices import build_structure
 from mlm_ops.structural.missing import statistics_of_patterns
 from mlm_ops.structural.parameters import parameter_table
 from mlm_ops.structural.quadrature import unadapted
+from mlm_ops.structural.request import sem_request
 from mlm_ops.structural.starts import starting_values
 from mlm_ops.structural.statistics import two_level_statistics
 from mlm_ops.structural.syntax import parse_sem
@@ -51,7 +52,7 @@ def some_rows(clusters=12):
 def likelihood(text, rows, missing="listwise", count=15):
     table = parameter_table(parse_sem(text))
     structure = build_structure(table)
-    moments = collect_sem(table, ("g",), open_source(rows), missing)
+    moments = collect_sem(sem_request(text, "g", missing=missing), open_source(rows))
     statistics = (statistics_of_patterns if missing == "ml" else two_level_statistics)(table, moments, ("g",))
     theta = starting_values(table, statistics)
     theta = theta + 0.02 * np.random.default_rng(3).normal(size=len(theta))

@@ -38,8 +38,7 @@ from mlm_ops.language.options import ClusterKind, DfMethod, Estimator, Form, Rob
 from mlm_ops.language.recentering import candidates
 from mlm_ops.language.request import Request, cluster_columns, compile_request
 from mlm_ops.language.structures import named_blocks, unknown_factor
-from mlm_ops.structural.grouping import SemRequest, grouping_of
-from mlm_ops.structural.ready_models import read_model
+from mlm_ops.structural.request import SemRequest, sem_request
 from mlm_ops.warehouse.boundary import checked
 from mlm_ops.warehouse.files.reading import FileOptions
 from mlm_ops.warehouse.sandbox import Reach, reach_of
@@ -196,7 +195,7 @@ class Analysis(Record):
 
     @cached_property
     def compiled_sem(self) -> dict[str, SemRequest]:
-        """Every structural equation model, the columns of its clusters, and its groups of rows."""
+        """What is asked of every structural equation model."""
         models = {}
         for name, spec in self.sem.items():
             cluster = cluster_columns(spec.cluster) or (self.level_columns if len(self.levels) == 1 else ())
@@ -206,9 +205,16 @@ class Analysis(Record):
                     "column of the clusters."
                 )
             try:
-                model = read_model(spec.model)
-                grouping = grouping_of(cluster_columns(spec.group), spec.group_equal, spec.group_partial)
-                request = SemRequest(model, tuple(cluster), grouping, spec.slopes)
+                request = sem_request(
+                    spec.model,
+                    tuple(cluster),
+                    robust=spec.robust,
+                    slopes=spec.slopes,
+                    missing=spec.missing,
+                    group=spec.group,
+                    group_equal=spec.group_equal,
+                    group_partial=spec.group_partial,
+                )
                 _ = request.columns_table
             except MlmError as error:
                 raise AnalysisError(f"Model {name!r} of sem: {error}") from error
@@ -218,18 +224,14 @@ class Analysis(Record):
     @cached_property
     def sem_with_missing(self) -> tuple[Model, ...]:
         """Models of the columns of structural models that take incomplete rows: each is scanned by itself."""
-        compiled = self.compiled_sem
-        return tuple(compiled[name].columns_model for name, spec in self.sem.items() if spec.missing == "ml")
+        return tuple(request.columns_model for request in self.compiled_sem.values() if request.missing == "ml")
 
     @cached_property
     def models_to_scan(self) -> tuple[Model, ...]:
         """Models that the moments have to serve: those of the file, and one with every candidate of the strategy."""
         listed = tuple(self.compiled_models.values())
-        listed += tuple(
-            compiled.columns_model
-            for name, compiled in self.compiled_sem.items()
-            if self.sem[name].missing == "listwise"
-        )
+        complete = (request for request in self.compiled_sem.values() if request.missing == "listwise")
+        listed += tuple(request.columns_model for request in complete)
         if self.compiled_strategy is None or self.start is None:
             return listed
         largest = self.compiled_models[self.start]
