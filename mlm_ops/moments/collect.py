@@ -1,4 +1,4 @@
-"""Collect the moments of rows: a survey of the rows, then one GROUP BY that serves every model of an analysis.
+"""Collect the moments of rows: one GROUP BY serves every model of an analysis, after a survey where one is needed.
 
 With `by`, one GROUP BY collects the moments of many parts of the rows, such as partitions: which moments to collect is
 found once, from all parts together. A part that differs, as one that lacks a level of a factor or where a predictor
@@ -7,7 +7,7 @@ does not vary, gets None: the caller collects it alone, which also tells what is
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, overload
 
@@ -18,9 +18,11 @@ from mlm_ops.errors import DataError, RowsChangedError
 from mlm_ops.language.model import Factor, Model, Residual, Variable
 from mlm_ops.moments.coverage import lost_levels, nested_levels
 from mlm_ops.moments.needs import Needs, find_needs
+from mlm_ops.moments.one_pass import collect_in_one_pass
 from mlm_ops.moments.record import Moments, Schema
 from mlm_ops.moments.residual import ResidualMoments
 from mlm_ops.moments.scan import (
+    Columns,
     as_moments,
     as_residual,
     by_part,
@@ -126,27 +128,30 @@ def collect(
 
 
 def _collect(source: Source, needs: Needs) -> Moments:
-    """Survey and scan the same rows, in one snapshot where the source has snapshots."""
+    """Scan the rows, and survey them before where that is needed; in one snapshot where the source has snapshots."""
+
+    def scan(schema: Schema) -> Columns:
+        return _fetch(source, moments_query(source, needs, schema))
+
     with source.snapshot():
-        survey = checked_survey(source, needs)
-        moments = _moments(source, needs, survey)
+        survey, moments = collect_in_one_pass(source, needs, scan) or _survey_and_scan(source, needs, scan)
+        if cancels(moments):
+            columns = _fetch(source, moments_query(source, needs, moments.schema, around_unit_means=True))
+            check_unchanged(source.description, survey, columns)
+            moments = replace(as_moments(moments.schema, survey, columns), around_unit_means=True)
+        if loss := lost_levels(moments):
+            raise RowsChangedError(rows_changed_sentence(source.description, loss))
         ranges = {number: survey.ranges[number] for number in needs.numbers if number in needs.referred}
         moments = replace(moments, nested_in=nested_levels(moments, needs.levels), ranges=ranges)
         return replace(moments, residuals={r: _residual(source, needs, moments, r) for r in needs.residuals})
 
 
-def _moments(source: Source, needs: Needs, survey: Survey) -> Moments:
-    schema, columns = scan_until_right(
-        source.description, needs, survey, lambda schema: _fetch(source, moments_query(source, needs, schema))
-    )
-    moments = as_moments(schema, survey, columns)
-    if cancels(moments):
-        columns = _fetch(source, moments_query(source, needs, schema, around_unit_means=True))
-        check_unchanged(source.description, survey, columns)
-        moments = replace(as_moments(schema, survey, columns), around_unit_means=True)
-    if loss := lost_levels(moments):
-        raise RowsChangedError(rows_changed_sentence(source.description, loss))
-    return moments
+def _survey_and_scan(source: Source, needs: Needs, scan: Callable[[Schema], Columns]) -> tuple[Survey, Moments]:
+    """Survey all rows, then scan them around their means."""
+    survey = checked_survey(source, needs)
+    schema, columns = scan_until_right(needs, survey, scan)
+    check_unchanged(source.description, survey, columns)
+    return survey, as_moments(schema, survey, columns)
 
 
 def _residual(source: Source, needs: Needs, moments: Moments, residual: Residual) -> ResidualMoments:

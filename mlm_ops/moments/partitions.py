@@ -149,7 +149,8 @@ class Partitions:
             parts.create(source, needs, schema)
             return parts.merge(schema)
 
-        schema, total = scan_until_right(source.description, needs, survey, scan)
+        schema, total = scan_until_right(needs, survey, scan)
+        check_unchanged(source.description, survey, total)
         parts.create_residual(source, needs, schema)
         parts.create_facts(parts.origin_of(source))
         parts.keep_facts(facts, needs)

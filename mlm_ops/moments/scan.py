@@ -161,9 +161,7 @@ def checked_survey(source: Source, needs: Needs) -> Survey:
     return survey
 
 
-def scan_until_right(
-    description: str, needs: Needs, survey: Survey, scan: Callable[[Schema], Columns]
-) -> tuple[Schema, Columns]:
+def scan_until_right(needs: Needs, survey: Survey, scan: Callable[[Schema], Columns]) -> tuple[Schema, Columns]:
     """Scan the rows until the schema's constants are constant within units.
 
     The survey sees the first rows only: a column may vary within units in later ones. The scan tells which, and is then
@@ -171,21 +169,13 @@ def scan_until_right(
 
     Parameters
     ----------
-    description
-        The name of the rows in messages.
     scan
         Returns the columns of the macro `moments` for a schema.
-
-    Raises
-    ------
-    RowsChangedError
-        The rows of a scan are not those of the survey.
     """
     varying = survey.varying
     while True:
         schema = make_schema(needs, survey, varying)
         columns = scan(schema)
-        check_unchanged(description, survey, columns)
         wrong = varying_constants(schema.constants, columns)
         if not wrong:
             return schema, columns
