@@ -74,3 +74,25 @@ def crossed(rows: int, students: int, lecturers: int, departments: int) -> duckd
         from drawn join ss using (s) join ds using (d) join depts on depts.dept = d % {departments} order by s, d"""
     )
     return connection
+
+
+def many_predictors(rows: int, groups: int, predictors: int, slopes: int) -> duckdb.DuckDBPyConnection:
+    """A table `data`: y on p1, p2, …, independent normal, the first `slopes` of them with random slopes."""
+    connection = duckdb.connect()
+    connection.execute("set threads = 2")
+    connection.execute("select setseed(0.4)")
+    normal = "sqrt(-2 * ln(1 - random())) * cos(2 * pi() * random())"
+    effects = ", ".join(f"0.3 * {normal} as u{i}" for i in range(1, slopes + 1))
+    connection.execute(
+        f"create table groups as select g, {normal} as u0{', ' if slopes else ''}{effects} from range({groups}) as r(g)"
+    )
+    drawn = ", ".join(f"{normal} as p{i}" for i in range(1, predictors + 1))
+    terms = [f"(0.1{f' + u{i}' if i <= slopes else ''}) * p{i}" for i in range(1, predictors + 1)]
+    connection.execute(
+        f"""create table data as
+        with drawn as (
+            select (i * {groups} // {rows})::bigint as g, {drawn}, {normal} as e from range({rows}) as r(i)
+        )
+        select drawn.* exclude (e), 1 + u0 + {" + ".join(terms)} + e as y from drawn join groups using (g) order by g"""
+    )
+    return connection

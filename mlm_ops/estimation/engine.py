@@ -162,3 +162,12 @@ def build_engine(
         nest, orders = build_nest(cross, sizes, codes)
         return NestedEngine(nest, tuple(orders))
     return build_cross(cross, sizes, codes)
+
+
+def left_by_effects(engine: Engine, lam: float) -> Numbers:
+    """``[X y]' V^-1 [X y]``, (r, r), with every Lambda `lam` times the identity, a number so large that it is free."""
+    if isinstance(engine, NestedEngine) and len(engine.sizes) == 1:
+        # what the units' columns leave of the others is known, and is the limit
+        return engine.nest.rest[:, :, 0]
+    w, _, _ = engine.eliminate([lam * np.eye(size) for size in engine.sizes])
+    return w

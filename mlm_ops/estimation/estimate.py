@@ -16,9 +16,10 @@ from mlm_ops.estimation.criterion import Criterion
 from mlm_ops.estimation.design.products import CrossProducts
 from mlm_ops.estimation.design.record import BlockDesign, Design
 from mlm_ops.estimation.determination import Undetermined, find_undetermined
-from mlm_ops.estimation.engine import Engine, build_engine
+from mlm_ops.estimation.engine import Engine, build_engine, left_by_effects
 from mlm_ops.estimation.optimize import Optimum, minimise
 from mlm_ops.estimation.residual import weighted_products
+from mlm_ops.estimation.threads import one_thread
 from mlm_ops.language.model import group_name
 from mlm_ops.moments.arrays import Array
 
@@ -155,8 +156,9 @@ def estimate_design(design: Design, *, reml: bool, start: Array | None = None) -
     blocks = make_blocks([[(len(b.columns), _structure(b)) for b in level.blocks] for level in design.levels])
     profiled = not any(block.known for block in blocks)
     criterion = Criterion(EngineOf(design), blocks, design.n_obs, reml, design.residual, profiled)
-    share_left = _share_left(design, criterion)
-    optimum = minimise(criterion, start)
+    with one_thread(design.cross.cells if design.nested else 0):
+        share_left = _share_left(design, criterion)
+        optimum = minimise(criterion, start)
     solution, fixed, scale = optimum.solution, design.fixed, design.outcome_scale
     p = len(solution.beta)
     # plain regression's residual variance has the divisor N - p by either estimator
@@ -245,7 +247,7 @@ def _share_left(design: Design, criterion: Criterion) -> float:
 def _left_by_groups(criterion: Criterion, w: Array, lam: float) -> float:
     """What predictors and random effects leave of the outcome, every Lambda being `lam` times the identity."""
     with np.errstate(divide="ignore", invalid="ignore"):  # of columns that are nearly combinations: nothing is known
-        w_left, _, _ = criterion.engine.eliminate([lam * np.eye(size) for size in criterion.engine.sizes])
+        w_left = left_by_effects(criterion.engine, lam)
     return _squares_outside(w_left, np.diag(w_left)[:-1] > _SPANNED * np.diag(w)[:-1])
 
 

@@ -122,7 +122,7 @@ class Elimination:
 
     @cached_property
     def _p(self) -> Numbers:
-        return solve_lower(self.chol, self.roots[:, : len(self.lam)].astype(self.r.dtype, copy=True))
+        return solve_lower(self.chol, self.roots[:, : len(self.lam)])
 
     @cached_property
     def zz(self) -> Numbers:
@@ -345,7 +345,7 @@ def eliminate_units(rung: Rung, lam: Numbers, roots: Numbers) -> Elimination:
     """Eliminate the random effects of some units of a level from their roots, (q, q + r, units)."""
     r_lam = np.matmul(lam.T, roots[:, : rung.size])
     chol = cholesky(_plus_squares(r_lam))
-    r = solve_lower(chol, roots[:, rung.size :].astype(r_lam.dtype, copy=True))
+    r = solve_lower(chol, roots[:, rung.size :])
     return Elimination(rung, lam, roots, r_lam, chol, r)
 
 

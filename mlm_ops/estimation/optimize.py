@@ -31,9 +31,12 @@ CONVERGED_DECREMENT = 1e-6
 SINGULAR_TOLERANCE = 1e-4
 #: Where second derivatives cost no more than first ones, they take over from here.
 _NEAR = 1e-1
-#: The last step is left out where it promises to lower the deviance by less than this; where an evaluation is costly,
-#: by less than the second, and by less than the tolerance where it moves theta by less of its size than the last.
-_PERFECT, _PERFECT_COSTLY, _SMALL_MOVE = 1e-19, 1e-14, 1e-6
+#: The last step is left out where it promises to lower the deviance by less than this, or by less than the tolerance
+#: where it moves theta by less of its size than the second; where an evaluation is costly, the last two say so.
+_PERFECT, _LAST_DIGIT, _PERFECT_COSTLY, _SMALL_MOVE = 1e-19, 1e-10, 1e-14, 1e-6
+#: A Hessian serves for further steps while each promises to lower the deviance by less than this share of the last, and
+#: moves theta by less of its size.
+_SAME_CURVATURE = 1e-2
 #: Relative rounding error of the deviance.
 _RESOLUTION = 1e-12
 #: An element of theta that the data determine at all has, in units of its size, a curvature of the order of its number
@@ -210,9 +213,10 @@ def _descend(criterion: Criterion, theta: Array) -> _Stop:
         slow = 0.2 * before < predicted < 1.0
         updating = costly and (updating or slow)
         near = predicted < _NEAR and not costly and criterion.has_curvature(solution)
-        if not exact and (predicted < DECREMENT_TOLERANCE or near or (slow and not costly)):
-            exact, is_hessian, damping, growth = True, True, 0.0, 2.0
-            metric = criterion.hessian(theta, solution)
+        stale = exact and not is_hessian and predicted > max(_SAME_CURVATURE * before, DECREMENT_TOLERANCE)
+        if stale or (not exact and (predicted < DECREMENT_TOLERANCE or near or (slow and not costly))):
+            damping, growth = (damping, growth) if stale else (0.0, 2.0)
+            exact, is_hessian, metric = True, True, criterion.hessian(theta, solution)
             evaluations += _price(criterion, solution)
             continue
         if predicted < DECREMENT_TOLERANCE:
@@ -230,9 +234,11 @@ def _descend(criterion: Criterion, theta: Array) -> _Stop:
             damping = damping if damping > 1e-9 else 0.0
             if updating:
                 metric = _bfgs_update(metric, step, gradient - last)
-            elif exact:
+            elif exact and np.abs(step / criterion.scales(theta)).max() > _SAME_CURVATURE:
                 metric, is_hessian = criterion.hessian(theta, solution), True
                 evaluations += _price(criterion, solution)
+            elif exact:
+                metric = _bfgs_update(metric, step, gradient - last)
             else:
                 metric = criterion.information(solution)
                 if before < _NEAR:  # this metric knows nothing of how the gradient has changed
@@ -245,9 +251,10 @@ def _descend(criterion: Criterion, theta: Array) -> _Stop:
 def _bfgs_update(metric: Array, step: Array, change: Array) -> Array:
     """The BFGS update of a metric, where the gradient's change shows curvature."""
     curvature, image = float(step @ change), metric @ step
-    if curvature <= 1e-8 * float(np.sqrt((step @ step) * (change @ change))):
+    before = float(step @ image)
+    if before <= 0 or curvature <= 1e-8 * float(np.sqrt((step @ step) * (change @ change))):
         return metric
-    return metric + np.outer(change, change) / curvature - np.outer(image, image) / float(step @ image)
+    return metric + np.outer(change, change) / curvature - np.outer(image, image) / before
 
 
 def _polish(criterion: Criterion, stop: _Stop) -> _Stop:
@@ -255,10 +262,10 @@ def _polish(criterion: Criterion, stop: _Stop) -> _Stop:
     theta, solution, gradient, metric, is_hessian, evaluations = stop
     scales = criterion.scales(theta)
     step, predicted = _newton_step(gradient, metric, scales, 0.0)
-    limit = _PERFECT
-    if not criterion.engine.complex_step:
-        small = np.abs(step / scales).max(initial=0.0) < _SMALL_MOVE and not _is_singular(criterion, theta)
-        limit = DECREMENT_TOLERANCE if small else _PERFECT_COSTLY
+    costly = not criterion.engine.complex_step
+    limit = _PERFECT_COSTLY if costly else _PERFECT
+    if np.abs(step / scales).max(initial=0.0) < (_SMALL_MOVE if costly else _LAST_DIGIT):
+        limit = limit if _is_singular(criterion, theta) else DECREMENT_TOLERANCE
     if predicted > limit:
         candidate = criterion.solve(theta + step)
         candidate_gradient = criterion.gradient(candidate)

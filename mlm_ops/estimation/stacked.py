@@ -32,12 +32,19 @@ def cholesky(matrix: Numbers) -> list[list[Numbers]]:
 
 
 def solve_lower(chol: list[list[Numbers]], right: Numbers) -> Numbers:
-    """``L^-1 right`` for right (q, r, J), in place."""
+    """``L^-1 right`` for right (q, r, J)."""
+    result = np.empty(right.shape, dtype=np.result_type(right, *(row[-1] for row in chol)))
     for i, row in enumerate(chol):
+        own, left = result[i], right[i]
         for k in range(i):
-            right[i] -= row[k] * right[k]
-        right[i] /= row[i]
-    return right
+            if k == 0:
+                np.multiply(row[0], result[0], out=own)
+                np.subtract(left, own, out=own)
+            else:
+                own -= row[k] * result[k]
+            left = own
+        np.divide(left, row[i], out=own)
+    return result
 
 
 def solve_upper(chol: list[list[Numbers]], right: Numbers) -> Numbers:

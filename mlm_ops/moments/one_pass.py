@@ -92,7 +92,7 @@ def _survey_first_rows(source: Source, needs: Needs) -> Survey | None:
     """What the first rows tell of all; None where they are not enough."""
     if needs.all_categories or needs.residuals or needs.referred:
         return None
-    (n_rows,) = run(source, f"select count(*) from {source.relation}").fetchone()
+    ((n_rows,),) = run(source, f"select count(*) from {source.relation}").fetchall()
     if n_rows < LEAST_ROWS:
         return None
     first = _first_rows(source, needs)
@@ -158,8 +158,8 @@ def _around_grand_means(source: Source, schema: Schema, survey: Survey, columns:
 def _grand(n: NDArray[Any], mean: NDArray[Any], scatter: NDArray[Any]) -> _Grand:
     """A number's grand mean and standard deviation from those of its units, (J,) each."""
     with np.errstate(all="ignore"):
-        distance = float(n @ mean / n.sum())
-        square = float((scatter.sum() + n @ mean**2) / n.sum())
+        total = n * mean
+        distance, square = float(total.sum() / n.sum()), float((scatter.sum() + (total * mean).sum()) / n.sum())
     return _Grand(distance, float(np.sqrt(max(square - distance**2, 0.0))))
 
 

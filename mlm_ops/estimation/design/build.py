@@ -26,6 +26,7 @@ from mlm_ops.estimation.design.observations import Observations, check_split, ob
 from mlm_ops.estimation.design.polynomial import Evaluator, Polynomial
 from mlm_ops.estimation.design.record import BlockDesign, Design, FixedDesign, LevelDesign
 from mlm_ops.estimation.design.residual import ResidualDesign, design_residual
+from mlm_ops.estimation.threads import one_thread
 from mlm_ops.language.columns import DesignColumn, expand
 from mlm_ops.language.model import PLAIN, GroupingFactor, Model, Variable, is_group_mean
 from mlm_ops.moments.arrays import Array, Codes
@@ -49,6 +50,11 @@ def build_design(model: Model, moments: Moments, cluster: GroupingFactor | None 
     DataError
         A centered variable that is zero everywhere, a reference level that does not occur.
     """
+    with one_thread(moments.n_units):
+        return _build(model, moments, cluster)
+
+
+def _build(model: Model, moments: Moments, cluster: GroupingFactor | None) -> Design:
     schema = moments.schema
     fixed = expand(model.fixed, schema.levels, schema.text_columns)
     random = [expand(block.terms, schema.levels, schema.text_columns) for block in model.random]

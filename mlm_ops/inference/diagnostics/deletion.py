@@ -143,7 +143,7 @@ def _theta_steps(
     p = len(solution.beta)
     rest = w.sum(axis=2)[:, :, None] - w
     chol = cholesky(_identified(rest, unidentified))
-    beta = np.where(unidentified, np.nan, solve_upper(chol, solve_lower(chol, rest[:p, p:].copy()))[:, 0])
+    beta = np.where(unidentified, np.nan, solve_upper(chol, solve_lower(chol, rest[:p, p:]))[:, 0])
     residual = rest[p, p] - np.einsum("pj,pj->j", rest[p, :p], beta)
     degrees = solution.degrees - size
     direction = np.concatenate((-beta, np.ones((1, len(size)))))
