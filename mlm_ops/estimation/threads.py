@@ -12,36 +12,29 @@ from functools import cache
 from threading import Lock
 from typing import Any
 
-_LOCK = Lock()
 #: Rows that are not longer than this BLAS multiplies on one thread by itself.
 _SHORT = 500
-#: The limit in force, and how many blocks are inside it: the number of threads is the process's, and two fits of a
-#: process may run at once.
-_INSIDE: list[Any] = []
+#: Held by the block that has set the limit, which is the process's: blocks inside it or beside it leave it alone.
+_LIMIT = Lock()
 
 
 @contextmanager
 def one_thread(length: int) -> Iterator[None]:
-    """Run a block with one thread of BLAS; the last block that ends gives the others back.
+    """Run a block with one thread of BLAS; of blocks that run at once the first sets the limit, and ends it.
 
     Parameters
     ----------
     length
         Of the rows.
     """
-    if length <= _SHORT:
+    if length <= _SHORT or not _LIMIT.acquire(blocking=False):
         yield
         return
-    with _LOCK:
-        _INSIDE.append(_libraries().limit(limits=1, user_api="blas") if not _INSIDE else None)
     try:
-        yield
+        with _libraries().limit(limits=1, user_api="blas"):
+            yield
     finally:
-        with _LOCK:
-            limit = _INSIDE[0]
-            _INSIDE.pop()
-            if not _INSIDE:
-                limit.restore_original_limits()
+        _LIMIT.release()
 
 
 @cache

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from threadpoolctl import ThreadpoolController
 
-from mlm_ops.estimation import threads
 from mlm_ops.estimation.threads import one_thread
 
 
@@ -44,8 +43,7 @@ def test_an_error_gives_the_threads_back() -> None:
     assert in_use() == {2}
 
 
-def test_of_two_blocks_at_once_the_last_gives_the_threads_back() -> None:
-    """The first to begin ends while the other is inside."""
+def test_of_two_blocks_at_once_the_first_gives_the_threads_back() -> None:
     inside, leave = threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -53,12 +51,14 @@ def test_of_two_blocks_at_once_the_last_gives_the_threads_back() -> None:
             inside.set()
             leave.wait(10)
 
+    other = threading.Thread(target=hold)
     with one_thread(10_000):
-        other = threading.Thread(target=hold)
         other.start()
         inside.wait(10)
-    assert in_use() == {1}
+        with one_thread(10_000):
+            assert in_use() == {1}
+        assert in_use() == {1}
+    assert in_use() == {2}
     leave.set()
     other.join()
     assert in_use() == {2}
-    assert not threads._INSIDE
