@@ -2,8 +2,8 @@
 
     uv run python benchmarks/page.py
 
-It takes some twenty minutes on a machine that does nothing else. Rivals are installed by uv, each in an environment of its
-own; what could not be installed stands on the page.
+It takes some twenty minutes on a machine that does nothing else. Rivals are installed by uv, each in an environment of
+its own; what could not be installed stands on the page.
 """
 
 from __future__ import annotations
