@@ -67,13 +67,13 @@ def critical_value(df: ArrayLike, confidence: ArrayLike) -> Array:
 
 def _degrees(df: ArrayLike) -> Array:
     degrees = np.asarray(df, dtype=np.float64)
-    return np.where(degrees > 0, np.minimum(degrees, _NORMAL), np.nan)
+    return np.asarray(np.where(degrees > 0, np.minimum(degrees, _NORMAL), np.nan))
 
 
 def _log_cosh(values: Array) -> Array:
     """``log(cosh(v))``, (...,), for v of zero or more."""
     near = np.log1p(np.sinh(np.minimum(values, 1.0)) ** 2) / 2
-    return np.where(values < 1, near, values + np.log1p(np.exp(-2 * values)) - np.log(2))
+    return np.asarray(np.where(values < 1, near, values + np.log1p(np.exp(-2 * values)) - np.log(2)))
 
 
 def _tail(degrees: Array, values: Array) -> Array:

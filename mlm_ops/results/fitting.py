@@ -11,8 +11,6 @@ from mlm_ops.errors import MlmError
 from mlm_ops.estimation.design.build import build_design
 from mlm_ops.estimation.design.groups import default_cluster
 from mlm_ops.estimation.estimate import estimate_design
-from mlm_ops.inference.fixed.heteroscedastic import squared_residuals
-from mlm_ops.inference.prediction.sql import PredictionQuery
 from mlm_ops.language import options
 from mlm_ops.language.options import DfMethod, Estimator, Robust
 from mlm_ops.language.request import Request, compile_request
@@ -147,5 +145,9 @@ def fit_model(request: Request, moments: Moments, near: Fit | None = None, rows:
     seconds = time.perf_counter() - started
     squares = None
     if request.robust is not None and rows is not None and request.of_rows:
+        # with polars, whose import takes longer than the fit of a small file
+        from mlm_ops.inference.fixed.heteroscedastic import squared_residuals
+        from mlm_ops.inference.prediction.sql import PredictionQuery
+
         squares = squared_residuals(PredictionQuery(model, estimate, None, moments), rows, request.robust)
     return Fit(request, estimate, seconds, moments.n_rows, dict(moments.n_dropped), moments, squares=squares)

@@ -15,7 +15,6 @@ from mlm_ops.warehouse.files.cells import change_cells
 from mlm_ops.warehouse.files.delimited import Hold, read_delimited
 from mlm_ops.warehouse.files.folders import parquet_files, parquet_folder
 from mlm_ops.warehouse.files.kinds import FileKind, kind_of, suffix_of
-from mlm_ops.warehouse.files.libraries import read_with_library
 from mlm_ops.warehouse.files.reading import PATH, FileOptions, Reading, selected
 from mlm_ops.warehouse.sql import file_literal, identifier
 
@@ -164,6 +163,8 @@ def _by_library(
     connection: duckdb.DuckDBPyConnection, path: Path, kind: FileKind, options: FileOptions, hold: Hold
 ) -> Reading:
     """Read a file that DuckDB cannot; only Excel's cells have types of their own, which may differ in one column."""
+    from mlm_ops.warehouse.files.libraries import read_with_library  # with polars, which CSV files do not need
+
     frame, remarks, row_names = read_with_library(path, kind, options)
     connection.register(_PRIVATE, frame)
     try:
