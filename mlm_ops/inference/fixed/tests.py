@@ -10,7 +10,6 @@ import numpy as np
 
 from mlm_ops.errors import MlmError
 from mlm_ops.estimation.estimate import Estimate
-from mlm_ops.inference.fixed.kenward_roger import KenwardRoger
 from mlm_ops.inference.t_distribution import critical_value, two_sided_p
 from mlm_ops.moments.arrays import Array
 from mlm_ops.moments.rank import independent_rows, lengths
@@ -274,9 +273,16 @@ class NormalTests:
         return 1.0, np.inf
 
 
+def _kenward_roger(estimate: Estimate) -> CoefficientMethod:
+    """Kenward and Roger's tests; three files that are imported when they are asked for."""
+    from mlm_ops.inference.fixed.kenward_roger import KenwardRoger
+
+    return KenwardRoger(estimate)
+
+
 DF_METHODS: dict[str, Callable[[Estimate], CoefficientMethod]] = {
     "satterthwaite": Satterthwaite,
-    "kenward-roger": KenwardRoger,
+    "kenward-roger": _kenward_roger,
     "none": NormalTests,
 }
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mlm_ops.inference.effect_sizes.clustering import intraclass_correlation
+from mlm_ops.inference.random.variance import intraclass_correlation
 from mlm_ops.language.model import group_name
 from mlm_ops.results.effect_columns import fixed_effect_columns, variance_component_columns
 from mlm_ops.results.equations import write_equations
