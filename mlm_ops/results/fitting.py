@@ -17,7 +17,7 @@ from mlm_ops.language.request import Request, compile_request
 from mlm_ops.language.structures import Structure
 from mlm_ops.moments.collect import collect
 from mlm_ops.moments.coverage import moments_for
-from mlm_ops.moments.needs import complete_rows
+from mlm_ops.moments.needs import complete_rows, named_columns
 from mlm_ops.moments.record import Moments
 from mlm_ops.results.fit import Fit
 from mlm_ops.results.quiet import quiet
@@ -109,7 +109,7 @@ def fit(
     needs = [request.model], request.levels, request.keys
     if isinstance(data, Moments):
         return fit_model(request, moments_for(data, *needs))
-    source = open_source(data, connection)
+    source = open_source(data, connection, columns=named_columns(*needs))
     moments = collect(source, *needs)
     result = fit_model(request, moments, rows=complete_rows(source, *needs) if request.of_rows else None)
     return result if source.reading is None else replace(result, file=source.reading.path, reading=source.reading)

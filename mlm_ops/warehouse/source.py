@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,7 +151,12 @@ class Source:
         )
 
 
-def open_source(data: Any, connection: duckdb.DuckDBPyConnection | None = None, where: str | None = None) -> Source:
+def open_source(
+    data: Any,
+    connection: duckdb.DuckDBPyConnection | None = None,
+    where: str | None = None,
+    columns: Collection[str] | None = None,
+) -> Source:
     """Make a Source of a table name, a SELECT, a DuckDB relation, a frame, or a data file.
 
     Parameters
@@ -160,7 +165,9 @@ def open_source(data: Any, connection: duckdb.DuckDBPyConnection | None = None, 
         A table name or SELECT (with `connection`), a DuckDB relation, whatever DuckDB scans (polars, Arrow, pandas),
         or the path of a data file.
     where
-        A SQL condition on the rows.
+        A SQL condition on the rows, of a source of all columns.
+    columns
+        The columns that are asked for; None for all. Others of a data file may be known by name and type alone.
 
     Raises
     ------
@@ -168,7 +175,7 @@ def open_source(data: Any, connection: duckdb.DuckDBPyConnection | None = None, 
         The table or file does not exist, the SELECT or the condition does not run, or the object is none of these.
     """
     data, case_duplicates = _without_case_duplicates(data)
-    relation, description, query, reading = _rows_of(data, connection)
+    relation, description, query, reading = _rows_of(data, connection, columns)
     owner = connection if isinstance(data, str) and not is_path(data, connection) else None
     # an alias, so that a sub-select may stand here in every dialect
     relation = f"{relation} as {identifier(_FRAME)}"
@@ -184,6 +191,8 @@ def open_source(data: Any, connection: duckdb.DuckDBPyConnection | None = None, 
             raise DataError("The connection is closed. Open the database again, or pass another connection.") from error
         raise DataError(f"Cannot read {description}: {why_it_failed(error)}") from error
     types = {row[0]: row[1] for row in description_rows}
+    if reading is not None:
+        types = reading.all_types(types)
     whole = Source(relation, query, description, types, description, owner, case_duplicates, reading)
     if where is None:
         return whole
@@ -233,12 +242,12 @@ def _in_transaction(connection: duckdb.DuckDBPyConnection) -> bool:
 
 
 def _rows_of(
-    data: Any, connection: duckdb.DuckDBPyConnection | None
+    data: Any, connection: duckdb.DuckDBPyConnection | None, columns: Collection[str] | None
 ) -> tuple[str, str, Callable[[str], Any], Reading | None]:
     """Return the text after FROM, a description for messages, the function that runs a query, and a file's reading."""
     require_text(data)
     if isinstance(data, Path) or (isinstance(data, str) and is_path(data, connection)):
-        private, reading = read_file(data, _FRAME)
+        private, reading = read_file(data, _FRAME, wanted=columns)
         return identifier(_FRAME), str(data), private.execute, reading
     if isinstance(data, str):
         if connection is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -29,9 +30,14 @@ _PRIVATE = "mlm_file"
 
 
 def read_file(
-    path: Path | str, table: str, options: FileOptions | None = None
+    path: Path | str, table: str, options: FileOptions | None = None, wanted: Collection[str] | None = None
 ) -> tuple[duckdb.DuckDBPyConnection, Reading]:
     """Read a data file into `table` of a new database in memory.
+
+    Parameters
+    ----------
+    wanted
+        Columns that somebody asks for; None for all. Others may be left out: the reading says which.
 
     Raises
     ------
@@ -40,7 +46,7 @@ def read_file(
     """
     connection = duckdb.connect()
     try:
-        reading = load_file(connection, path, identifier(table), options)
+        reading = load_file(connection, path, identifier(table), options, wanted=wanted)
         if not connection.execute(f"select 1 from {identifier(table)} limit 1").fetchall():
             raise DataError(f"{path} has no rows.")
     except BaseException:
@@ -56,6 +62,7 @@ def load_file(
     options: FileOptions | None = None,
     *,
     temporary: bool = False,
+    wanted: Collection[str] | None = None,
 ) -> Reading:
     """Read a data file into a table, which is replaced.
 
@@ -65,13 +72,15 @@ def load_file(
         The table, quoted.
     temporary
         Whether the table ends with the connection.
+    wanted
+        As `read_file` takes it.
 
     Raises
     ------
     DataError
         The file is missing, of an unknown kind, or unreadable.
     """
-    reading = load_planned(connection, path, table, options, temporary=temporary)
+    reading = load_planned(connection, path, table, options, temporary=temporary, wanted=wanted)
     _say(reading)
     return reading
 
@@ -83,6 +92,7 @@ def load_planned(
     options: FileOptions | None = None,
     *,
     temporary: bool = False,
+    wanted: Collection[str] | None = None,
 ) -> Reading:
     """Read a data file as `load_file` does, but say nothing of what is assumed: `plan_file` has said it."""
     kind = "temp table" if temporary else "table"
@@ -91,7 +101,7 @@ def load_planned(
         connection.execute(f"create or replace {kind} {table} as select * from {rows}")
         return table
 
-    return _read(connection, Path(path), options or FileOptions(), hold)
+    return _read(connection, Path(path), options or FileOptions(), hold, wanted)
 
 
 def plan_file(path: Path | str, options: FileOptions | None = None) -> Reading:
@@ -129,13 +139,19 @@ def _plan(path: Path, options: FileOptions, _versions: tuple[tuple[Path, int, in
     return reading
 
 
-def _read(connection: duckdb.DuckDBPyConnection, path: Path, options: FileOptions, hold: Hold) -> Reading:
+def _read(
+    connection: duckdb.DuckDBPyConnection,
+    path: Path,
+    options: FileOptions,
+    hold: Hold,
+    wanted: Collection[str] | None = None,
+) -> Reading:
     kind = kind_of(path)
     _check_options(path, kind, options)
     try:
         match kind:
             case FileKind.DELIMITED:
-                return read_delimited(connection, path, options, hold)
+                return read_delimited(connection, path, options, hold, wanted)
             case FileKind.JSON | FileKind.PARQUET:
                 return _by_duckdb(connection, path, kind, options, hold)
         return _by_library(connection, path, kind, options, hold)
