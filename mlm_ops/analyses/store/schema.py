@@ -29,10 +29,14 @@ from mlm_ops.results.tables.questions import (
 )
 from mlm_ops.results.tables.units import DECOMPOSITION, GROUPS, UNIT_LINES
 from mlm_ops.results.tables.whole_models import COMPARISONS, FIT_STATISTICS, MODELS
-from mlm_ops.structural.cluster_scores import SEM_SCORES
-from mlm_ops.structural.invariance_steps import SEM_INVARIANCE
-from mlm_ops.structural.score_tests import SEM_SCORE_TESTS
-from mlm_ops.structural.tables import SEM_FIT, SEM_PARAMETERS, SEM_VARIABLES
+from mlm_ops.structural.table_columns import (
+    SEM_FIT,
+    SEM_INVARIANCE,
+    SEM_PARAMETERS,
+    SEM_SCORE_TESTS,
+    SEM_SCORES,
+    SEM_VARIABLES,
+)
 
 #: All stored tables except ``runs``.
 TABLES: dict[str, ColumnTypes] = {
