@@ -1,4 +1,4 @@
-"""Of a delimited file a fit reads the columns that its model names, and text: the rest is known by name and type."""
+"""Of a file a fit reads the columns that its model names, and of delimited text all text: the rest is known by type."""
 
 from __future__ import annotations
 
@@ -47,6 +47,19 @@ def test_other_columns_are_not_read(rows: pl.DataFrame, tmp_path: Path) -> None:
     assert source.types == {**read, "id": "BIGINT", "z": "DOUBLE", "day": "DATE"}
     assert list(source.types) == rows.columns
     assert open_source(path).types == source.types
+
+
+def test_of_parquet_only_the_model_s_columns_are_read(rows: pl.DataFrame, tmp_path: Path) -> None:
+    path = tmp_path / "rows.parquet"
+    rows.write_parquet(path)
+    connection, reading = read_file(path, "t", wanted=COLUMNS[:3])
+    read = dict(connection.execute("select column_name, column_type from (describe t)").fetchall())
+    assert read == {"g": "BIGINT", "x": "DOUBLE", "y": "DOUBLE"}
+    assert reading.types == read | {"id": "BIGINT", "z": "DOUBLE", "sex": "VARCHAR", "day": "VARCHAR"}
+    assert list(reading.types) == rows.columns
+    assert mlm.fit(FORMULA, path).fixed_effects.equals(mlm.fit(FORMULA, rows).fixed_effects)
+    with pytest.raises(DataError, match=r"Its columns are id, g, z, x, y, sex, day\.$"):
+        mlm.fit("yy ~ 1 + (1 | gg)", path)
 
 
 @pytest.mark.parametrize("late", [{}, {"z": "n/a"}, {"id": "12.5"}, {"day": "tomorrow"}, {"z": "1,5", "id": "007"}])

@@ -114,7 +114,7 @@ def _read(
 
     def unread(dialect: Dialect) -> list[str]:
         # words that the user calls missing may be in any column
-        if wanted is None or options.null is not None or not dialect.columns.keys() & set(wanted):
+        if wanted is None or options.null or not dialect.columns.keys() & set(wanted):
             return []
         return [name for name, kind in dialect.columns.items() if kind != "VARCHAR" and name not in wanted]
 

@@ -153,18 +153,31 @@ def _read(
             case FileKind.DELIMITED:
                 return read_delimited(connection, path, options, hold, wanted)
             case FileKind.JSON | FileKind.PARQUET:
-                return _by_duckdb(connection, path, kind, options, hold)
+                return _by_duckdb(connection, path, kind, options, hold, wanted)
         return _by_library(connection, path, kind, options, hold)
     except duckdb.Error as error:
         raise DataError(f"{path} cannot be read as {suffix_of(path)[1:]}: {why_it_failed(error)}") from error
 
 
 def _by_duckdb(
-    connection: duckdb.DuckDBPyConnection, path: Path, kind: FileKind, options: FileOptions, hold: Hold
+    connection: duckdb.DuckDBPyConnection,
+    path: Path,
+    kind: FileKind,
+    options: FileOptions,
+    hold: Hold,
+    wanted: Collection[str] | None,
 ) -> Reading:
     """Read a file, or a folder, whose columns have types of their own."""
     sql = parquet_folder(path) if path.is_dir() else _READERS[kind]
-    rows = hold(sql.replace(PATH, file_literal(path), 1))
+    rows = sql.replace(PATH, file_literal(path), 1)
+    # to know the columns of JSON all of it is read
+    if kind is FileKind.PARQUET and wanted is not None and not options.null:
+        types = _types(connection, rows)
+        unread = [name for name in types if name not in wanted]
+        if 0 < len(unread) < len(types):
+            hold(selected(rows, types, unread))
+            return Reading(path, kind, sql, types=types)
+    rows = hold(rows)
     reading = Reading(path, kind, sql)
     if not options.null:
         return reading

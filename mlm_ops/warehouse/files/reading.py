@@ -97,7 +97,8 @@ class Reading:
     remarks
         Sentences about other things that were assumed, without a full stop.
     types
-        The types of all columns by the first rows, where some were not read because nobody asked for them; else empty.
+        The types of all columns, of delimited text by its first rows, where some were not read because nobody asked
+        for them; else empty.
     """
 
     path: Path
@@ -116,7 +117,7 @@ class Reading:
     sheet: str | None = None
     words: tuple[str, ...] = ("", "NA")
     remarks: tuple[str, ...] = field(default=())
-    types: Mapping[str, str] = field(default_factory=dict)
+    types: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @property
     def relation(self) -> str | None:
