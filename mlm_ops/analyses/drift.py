@@ -24,6 +24,7 @@ import numpy as np
 import polars as pl
 
 from mlm_ops.inference.fixed.tests import holm
+from mlm_ops.inference.t_distribution import two_sided_p
 from mlm_ops.results.tables.columns import FLAG, REAL, TEXT, ColumnTypes, frame, with_model
 
 DRIFT: ColumnTypes = {
@@ -280,9 +281,7 @@ def _degrees(change: GroupChange) -> float | None:
 
 
 def _two_sided(statistic: float, df: float | None) -> float:
-    from scipy.special import ndtr, stdtr
-
-    return float(2 * (ndtr(-abs(statistic)) if df is None else stdtr(df, -abs(statistic))))
+    return float(two_sided_p(math.inf if df is None else df, statistic))
 
 
 def _with_flags(rows: list[Row], alpha: float) -> list[Row]:

@@ -20,7 +20,7 @@ from mlm_ops.language.model import Model, group_name
 from mlm_ops.language.options import Estimator
 from mlm_ops.results.fit import Fit
 from mlm_ops.results.tables.columns import COUNT, FLAG, REAL, TEXT, ColumnTypes, frame
-from mlm_ops.results.tables.models import T_COLUMNS, t_columns
+from mlm_ops.results.tables.whole_models import T_COLUMNS, t_columns
 
 #: Shares of the model-implied variance whose gain is stored for each step: explained by fixed effects (f), by fixed
 #: effects and random slopes (fv), and by these and the random intercepts (fvm). Rights and Sterba (2019).

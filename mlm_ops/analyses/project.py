@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -112,6 +111,8 @@ def _dagster_block(path: Path) -> dict[str, object] | None:
 
 
 def _block(path: Path, name: str) -> dict[str, object] | None:
+    import tomllib  # not for those who fit a formula
+
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):

@@ -33,8 +33,6 @@ from mlm_ops.results.quiet import quiet
 from mlm_ops.results.tables.columns import COUNT
 from mlm_ops.results.tables.questions import contrasts, interaction_tables
 from mlm_ops.results.tables.suppression import publishable
-from mlm_ops.structural import tables as structural_tables
-from mlm_ops.structural.fitting import collect_sem, fit_sem
 from mlm_ops.warehouse.ownership import CENTERED, CENTERED_IN_POLARS, MOMENTS, check_not_read
 from mlm_ops.warehouse.relation import TABLE
 from mlm_ops.warehouse.sql import identifier
@@ -45,7 +43,6 @@ if TYPE_CHECKING:
     from mlm_ops.analyses.file.analysis import Analysis
     from mlm_ops.analyses.file.questions import SlopeQuestion
     from mlm_ops.language.model import Model
-    from mlm_ops.structural.fit import SemFit
     from mlm_ops.warehouse.source import Source
 
 
@@ -233,27 +230,6 @@ def question_tables(
     return answers | ({"contrasts": contrasts(fitted, named)} if named else {})
 
 
-def sem_tables(analysis: Analysis, name: str, fitted: SemFit, moments: Moments) -> dict[str, pl.DataFrame]:
-    """Every result table of one structural equation model of an analysis."""
-    tables = structural_tables.sem_tables(name, fitted, with_score_tests=analysis.sem[name].score_tests)
-    sizes = [group.n_obs for group in fitted.measures.by_group]
-    return publishable(tables, analysis.min_publish_n, analysis.compiled_models, moments, sizes)
-
-
-def fit_analysis_sem(analysis: Analysis, name: str, moments: Moments, connection: duckdb.DuckDBPyConnection) -> SemFit:
-    """Fit one structural equation model of an analysis to its moments.
-
-    With ``missing: ml`` it takes incomplete rows, which the moments of all models leave out: it scans them by itself.
-    """
-    request = analysis.compiled_sem[name]
-    with model_in_errors(analysis, f"model {name} of sem", name):
-        if request.missing == "ml":
-            moments = collect_sem(request, open_rows(analysis, connection))
-        fitted = fit_sem(request, moments)
-        tell_fit(fitted, int(fitted.estimate.statistics.n_obs), fitted.estimate.log_likelihood)
-    return fitted
-
-
 @quiet
 def compare_analysis(
     analysis: Analysis, moments: Moments, fits: Mapping[str, Fit] | None = None
@@ -372,8 +348,12 @@ def fit_collected(analysis: Analysis, moments: Moments, connection: duckdb.DuckD
     fits = {name: fit_analysis_model(analysis, name, moments, connection) for name in analysis.models}
     frames = [model_tables(analysis, name, fitted, connection) for name, fitted in fits.items()]
     frames += [compare_analysis(analysis, moments, fits), whole_tables(analysis, moments)]
-    for name in analysis.sem:
-        frames.append(sem_tables(analysis, name, fit_analysis_sem(analysis, name, moments, connection), moments))
+    if analysis.sem:
+        # twenty files and scipy.linalg, for those analyses alone that have structural models
+        from mlm_ops.analyses.structural_models import fit_analysis_sem, sem_tables
+
+        for name in analysis.sem:
+            frames.append(sem_tables(analysis, name, fit_analysis_sem(analysis, name, moments, connection), moments))
     if (climbed := climb_analysis(analysis, moments, connection)) is not None:
         frames.append(climbed.tables)
         if analysis.selected is not None:

@@ -134,15 +134,15 @@ class Criterion:
         traces = self.engine.pull_back_to_covariance(solution.trace, np.zeros_like(solution.w))
         slope, trace = (np.concatenate([part.ravel() for part in parts]) for parts in (slopes, traces))
         # with d the change of T in units of the prior's sigma2: s = 1 - tr(trace d) / degrees estimates sigma2
-        from scipy.linalg import block_diag
-
-        profiled = block_diag(*self.engine.expected_information(solution.trace))
-        profiled -= np.outer(trace, trace) / solution.degrees
+        ends = np.cumsum([size**2 for size in self.engine.sizes])
+        profiled = -np.outer(trace, trace) / solution.degrees
+        for end, information in zip(ends, self.engine.expected_information(solution.trace), strict=True):
+            place = slice(end - len(information), end)
+            profiled[place, place] += information
         change = -np.linalg.lstsq(profiled, slope, rcond=1e-10)[0]
         sigma2 = 1.0 - float(trace @ change) / solution.degrees
         if sigma2 <= 0:
             return moderate
-        ends = np.cumsum([size**2 for size in self.engine.sizes])
         changes = [
             part.reshape(lam.shape) for part, lam in zip(np.split(change, ends[:-1]), solution.lams, strict=True)
         ]

@@ -9,7 +9,6 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mlm_ops.estimation.crossed import build_cross
 from mlm_ops.estimation.design.products import CrossProducts
 from mlm_ops.estimation.nested import CHUNK, Nest, build_nest, eliminate
 from mlm_ops.estimation.nested_derivatives import (
@@ -161,6 +160,8 @@ def build_engine(
     if nested:
         nest, orders = build_nest(cross, sizes, codes)
         return NestedEngine(nest, tuple(orders))
+    from mlm_ops.estimation.crossed import build_cross  # six files that a fit of nested factors does not need
+
     return build_cross(cross, sizes, codes)
 
 

@@ -42,6 +42,8 @@ Steps = Literal["sql", "polars", "both"]
 Form = Literal["rows", "moments"]
 SlopeCentering = Literal["latent", "observed"]
 Missing = Literal["listwise", "ml"]
+IntervalMethod = Literal["wald", "profile", "bootstrap", "bootstrap-basic"]
+PredictionKind = Literal["conditional", "marginal"]
 #: What ``group_equal`` holds equal, in lavaan's words; each also of one level, as ``between(intercepts)``.
 GroupEqual = Literal[
     "loadings",

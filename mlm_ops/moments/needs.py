@@ -188,6 +188,13 @@ def needs_of(
     return Needs(models, levels, tuple(dict.fromkeys((*_grouping(models), *levels, *keys))), text_columns)
 
 
+def named_columns(models: Iterable[Model], levels: Iterable[str], keys: Iterable[str]) -> frozenset[str]:
+    """Return all columns of the rows that models need, arguments as `needs_of` takes them."""
+    needs = needs_of(models, levels, keys)
+    of_residuals = (c for number in needs.residual_numbers for c in columns_of(number))
+    return frozenset((*needs.columns, *needs.keys, *of_residuals, *needs.strata))
+
+
 def _grouping(models: Iterable[Model]) -> dict[str, None]:
     """Columns of the models' grouping factors, each once."""
     return dict.fromkeys(c for m in models for group in m.all_groups for c in group)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mlm_ops.errors import DataError
 from mlm_ops.language.columns import Monomial
 from mlm_ops.language.model import GroupingFactor, Residual, Variable, group_name, label
-from mlm_ops.moments.arrays import Array, Codes
+from mlm_ops.moments.arrays import Array, Codes, texts
 from mlm_ops.moments.residual import ResidualMoments
 from mlm_ops.moments.sums import (
     PackedSums,
@@ -29,7 +29,6 @@ from mlm_ops.moments.sums import (
     unit_codes,
     write_units,
 )
-from mlm_ops.moments.units import texts
 
 #: Digits of each sum in the checksum; more would differ between orders of summation, fewer would miss a change of one
 #: row among a million.

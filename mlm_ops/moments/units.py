@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from decimal import Decimal, InvalidOperation
-from typing import Any
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from mlm_ops.warehouse.source import open_source
 from mlm_ops.warehouse.sql import category
@@ -50,13 +48,6 @@ def names_in_fit(values: pl.Series, labels: pl.Series, fit_names: Iterable[str])
     alike = {name: numbers.get(number, []) for name in others if (number := _number(name)) is not None}
     # where the fit has two names of one number, neither is its
     return labels.replace({name: own[0] for name, own in alike.items() if len(own) == 1})
-
-
-def texts(labels: NDArray[Any]) -> NDArray[Any]:
-    """Return names of units as text; for whole numbers by polars, which is ten times as fast as numpy."""
-    if np.issubdtype(labels.dtype, np.integer):
-        return pl.Series(labels).cast(pl.String).to_numpy()
-    return labels.astype(str)
 
 
 def _number(name: str) -> Decimal | None:

@@ -6,36 +6,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args
 
-import polars as pl
-
 from mlm_ops.errors import DataError, MlmError
-from mlm_ops.inference.effect_sizes.interactions import At
-from mlm_ops.inference.fixed.contrasts import Contrasts, Hypothesis, contrast_matrix
-from mlm_ops.inference.fixed.tests import f_test, not_estimable
-from mlm_ops.inference.intervals.methods import IntervalMethod, find_intervals
-from mlm_ops.inference.prediction.rows import PredictionKind, predict
 from mlm_ops.language import options
 from mlm_ops.language.option_values import choice
+from mlm_ops.language.options import IntervalMethod, PredictionKind
 from mlm_ops.results import tables
-from mlm_ops.results.comparing import compare_records
 from mlm_ops.results.equations import EquationForm, EquationFormat, estimates_by_symbol, write_equations
-from mlm_ops.results.equations.levels import level_equations
 from mlm_ops.results.equations.writers import symbol_in_unicode
-from mlm_ops.results.export.facts import facts_of
-from mlm_ops.results.export.lme4 import r_code
-from mlm_ops.results.export.mplus import mplus_input
 from mlm_ops.results.quiet import quiet_class
 from mlm_ops.results.record import FitRecord
 from mlm_ops.warehouse.boundary import checked
 from mlm_ops.warehouse.files.read import plan_file
 from mlm_ops.warehouse.relation import named_relation
-from mlm_ops.warehouse.source import is_path, open_source, read_rows
+from mlm_ops.warehouse.source import is_path, open_source
 
 if TYPE_CHECKING:
     import duckdb
+    import polars as pl
 
     from mlm_ops import reports
-
+    from mlm_ops.inference.effect_sizes.interactions import At
+    from mlm_ops.inference.fixed.contrasts import Contrasts, Hypothesis
 
 _FORM = choice("form", get_args(EquationForm), "Unknown form of equations.")
 _FORMAT = choice("format", get_args(EquationFormat), "Unknown format of equations.")
@@ -57,7 +48,10 @@ _PICTURE_HINTS = {
 @quiet_class
 @dataclass(frozen=True, repr=False)
 class Fit(FitRecord):
-    """A fitted multilevel model: the results that `FitRecord` holds, and a method for each table and test."""
+    """A fitted multilevel model: the results that `FitRecord` holds, and a method for each table and test.
+
+    What a method alone needs is imported in it, so that a first fit does not wait for exports and predictions.
+    """
 
     @property
     def fixed_effects(self) -> pl.DataFrame:
@@ -95,10 +89,7 @@ class Fit(FitRecord):
             One row: statistic, df1, df2, p_value, by the fit's df method; df2 is null for a chi-square test, and all
             but df1 where the data do not determine a combination.
         """
-        fixed = self.estimate.design.fixed
-        matrix = contrast_matrix(contrasts, self.model.fixed, fixed)
-        test = f_test(self.estimate.gamma, self.method, matrix)
-        return tables.contrast_test(test if fixed.estimable(fixed.widened(matrix)).all() else not_estimable(test))
+        return tables.contrast_test(self, contrasts)
 
     @checked(reference=options.REFERENCE)
     def r_squared(self, reference: Fit | None = None) -> pl.DataFrame:
@@ -131,6 +122,8 @@ class Fit(FitRecord):
         MlmError
             The other is a model of another outcome, or of other rows.
         """
+        from mlm_ops.results.comparing import compare_records
+
         estimator, comparison = compare_records(larger, self)
         return tables.comparisons([(larger.model.text, self.model.text, estimator, comparison)])
 
@@ -240,6 +233,8 @@ class Fit(FitRecord):
         MlmError
             Its grouping factors cross.
         """
+        from mlm_ops.results.equations.levels import level_equations
+
         return level_equations(self).yaml
 
     def to_lme4(self) -> str:
@@ -250,6 +245,9 @@ class Fit(FitRecord):
         MlmError
             Neither has the model.
         """
+        from mlm_ops.results.export.facts import facts_of
+        from mlm_ops.results.export.lme4 import r_code
+
         return r_code(facts_of(self))
 
     def to_mplus(self) -> str:
@@ -260,6 +258,9 @@ class Fit(FitRecord):
         MlmError
             Mplus' maximum likelihood does not have it.
         """
+        from mlm_ops.results.export.facts import facts_of
+        from mlm_ops.results.export.mplus import mplus_input
+
         return mplus_input(facts_of(self))
 
     @checked(method=_METHOD, level=options.LEVEL, seed=options.SEED, samples=options.SAMPLES)
@@ -276,7 +277,7 @@ class Fit(FitRecord):
         seed, samples
             Of the bootstrap: equal seeds give equal limits, None takes a new one.
         """
-        return tables.intervals(*find_intervals(self.estimate, method, level, self.method, samples, seed))
+        return tables.intervals(self, method, level, samples, seed)
 
     @checked(kind=_KIND, connection=options.CONNECTION)
     def predict(
@@ -295,6 +296,9 @@ class Fit(FitRecord):
             ``"conditional"``: with the effects of the row's groups, which are zero for a group that the fit has not
             seen, and ``new_group`` says so.
         """
+        from mlm_ops.inference.prediction.rows import predict
+        from mlm_ops.warehouse.frames import read_rows
+
         rows = read_rows(data, connection)
         return predict(self.model, self.estimate, self.block_effects, self.method, self.moments, rows, kind)
 

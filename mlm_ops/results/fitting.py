@@ -11,15 +11,13 @@ from mlm_ops.errors import MlmError
 from mlm_ops.estimation.design.build import build_design
 from mlm_ops.estimation.design.groups import default_cluster
 from mlm_ops.estimation.estimate import estimate_design
-from mlm_ops.inference.fixed.heteroscedastic import squared_residuals
-from mlm_ops.inference.prediction.sql import PredictionQuery
 from mlm_ops.language import options
 from mlm_ops.language.options import DfMethod, Estimator, Robust
 from mlm_ops.language.request import Request, compile_request
 from mlm_ops.language.structures import Structure
 from mlm_ops.moments.collect import collect
 from mlm_ops.moments.coverage import moments_for
-from mlm_ops.moments.needs import complete_rows
+from mlm_ops.moments.needs import complete_rows, named_columns
 from mlm_ops.moments.record import Moments
 from mlm_ops.results.fit import Fit
 from mlm_ops.results.quiet import quiet
@@ -111,7 +109,7 @@ def fit(
     needs = [request.model], request.levels, request.keys
     if isinstance(data, Moments):
         return fit_model(request, moments_for(data, *needs))
-    source = open_source(data, connection)
+    source = open_source(data, connection, columns=named_columns(*needs))
     moments = collect(source, *needs)
     result = fit_model(request, moments, rows=complete_rows(source, *needs) if request.of_rows else None)
     return result if source.reading is None else replace(result, file=source.reading.path, reading=source.reading)
@@ -147,5 +145,9 @@ def fit_model(request: Request, moments: Moments, near: Fit | None = None, rows:
     seconds = time.perf_counter() - started
     squares = None
     if request.robust is not None and rows is not None and request.of_rows:
+        # with polars, whose import takes longer than the fit of a small file
+        from mlm_ops.inference.fixed.heteroscedastic import squared_residuals
+        from mlm_ops.inference.prediction.sql import PredictionQuery
+
         squares = squared_residuals(PredictionQuery(model, estimate, None, moments), rows, request.robust)
     return Fit(request, estimate, seconds, moments.n_rows, dict(moments.n_dropped), moments, squares=squares)

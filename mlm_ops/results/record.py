@@ -5,16 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mlm_ops.estimation.design.groups import meanings
 from mlm_ops.estimation.estimate import Estimate, estimate_design
-from mlm_ops.inference.fixed.heteroscedastic import RowRobust, row_robust
-from mlm_ops.inference.fixed.robust import ClusterRobust, NormalRobust, cluster_robust
 from mlm_ops.inference.fixed.tests import DF_METHODS, CoefficientMethod, CoefficientTests, coefficient_tests
-from mlm_ops.inference.prediction.sql import PredictionQuery
 from mlm_ops.inference.random.effects import RandomEffects, random_effects
 from mlm_ops.inference.random.rank import CovarianceRank, covariance_ranks
 from mlm_ops.inference.random.variance import Component, VarianceErrors, variance_components, variance_errors
@@ -28,6 +26,9 @@ from mlm_ops.moments.record import Moments
 from mlm_ops.results.quiet import quiet_class
 from mlm_ops.results.words import cell, rows_left_out
 from mlm_ops.warehouse.files.reading import Reading
+
+if TYPE_CHECKING:
+    from mlm_ops.inference.prediction.sql import PredictionQuery
 
 #: A residual variance with fewer significant digits than this gets a note.
 _DIGITS = 6
@@ -96,14 +97,22 @@ class FitRecord:
     @cached_property
     def method(self) -> CoefficientMethod:
         """Covariance matrix and degrees of freedom by which fixed effects are tested."""
+        method = None if self.robust is None else self._robust_method(self.robust)
+        return DF_METHODS[self.df](self.estimate) if method is None else method
+
+    def _robust_method(self, kind: Robust) -> CoefficientMethod | None:
+        """Robust errors of rows or clusters; imported by a fit that has them alone, as a first fit would wait."""
+        from mlm_ops.inference.fixed.heteroscedastic import row_robust
+        from mlm_ops.inference.fixed.robust import NormalRobust, Sandwich, cluster_robust
+
         clusters = self.estimate.design.clusters
-        robust: ClusterRobust | RowRobust
-        if self.robust is not None and self.squares is not None:
-            robust = row_robust(self.estimate, self.robust, self.squares)
-        elif self.robust is not None and clusters is not None:
-            robust = cluster_robust(self.estimate, self.robust, clusters)
+        robust: Sandwich
+        if self.squares is not None:
+            robust = row_robust(self.estimate, kind, self.squares)
+        elif clusters is not None:
+            robust = cluster_robust(self.estimate, kind, clusters)
         else:
-            return DF_METHODS[self.df](self.estimate)
+            return None
         return NormalRobust(robust) if self.df == "none" else robust
 
     @cached_property
@@ -149,6 +158,8 @@ class FitRecord:
     @property
     def prediction_query(self) -> PredictionQuery:
         """Everything that `prediction_sql` needs."""
+        from mlm_ops.inference.prediction.sql import PredictionQuery  # with polars, which a printed fit does not need
+
         return PredictionQuery(self.model, self.estimate, self.block_effects, self.moments)
 
     @cached_property

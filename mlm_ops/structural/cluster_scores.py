@@ -19,14 +19,14 @@ from numpy.typing import NDArray
 from mlm_ops.errors import MlmError
 from mlm_ops.inference.fixed.tests import NORMAL_975
 from mlm_ops.moments.arrays import Array
-from mlm_ops.results.tables.columns import REAL, TEXT, ColumnTypes, frame, repeated, unit_names
-from mlm_ops.results.tables.effects import RANDOM_EFFECTS
+from mlm_ops.results.tables.columns import frame, repeated, unit_names
 from mlm_ops.structural.cluster_likelihood import ClusterEvaluation, ClusterLikelihood
 from mlm_ops.structural.cluster_sums import sums_of_complete_rows
 from mlm_ops.structural.effect_layout import EffectLayout
 from mlm_ops.structural.estimate import GroupEstimate
 from mlm_ops.structural.likelihood import Likelihood
 from mlm_ops.structural.quadrature import NodeBlock, QuadratureLikelihood
+from mlm_ops.structural.table_columns import SEM_SCORES
 
 #: A variance between clusters below this share of its column's is zero but for rounding.
 _ROUNDING = 1e-12
@@ -83,15 +83,6 @@ def cluster_scores(estimate: GroupEstimate) -> ClusterScores:
         variance[:, m:],
         np.where(total > least, total, 0.0),
     )
-
-
-#: As those of a mixed model's random effects, and the part that no variable of level 2 predicts.
-SEM_SCORES: ColumnTypes = {
-    **RANDOM_EFFECTS,
-    "random_effect": REAL,
-    "random_effect_std_error": REAL,
-    "population": TEXT,
-}
 
 
 def sem_scores(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 from mlm_ops.errors import MlmError
-from mlm_ops.results.tables.columns import COUNT, FLAG, REAL, TEXT, ColumnTypes, frame
+from mlm_ops.results.tables.columns import frame
 from mlm_ops.results.words import LABELS
 from mlm_ops.structural.comparison import Ratio, likelihood_ratio
 from mlm_ops.structural.estimate import SemEstimate, estimate_sem
@@ -19,6 +19,7 @@ from mlm_ops.structural.level_fit import crosses_levels
 from mlm_ops.structural.model import SemModel
 from mlm_ops.structural.parameters import ParameterTable, parameter_table
 from mlm_ops.structural.syntax import parse_sem
+from mlm_ops.structural.table_columns import RATIO, SEM_INVARIANCE
 
 #: Said below the steps where the last of them stands.
 REMARK_ON_SCALAR = "variances of zero are on their bound: p of the scalar step is too large"
@@ -106,42 +107,6 @@ def _fit_steps(
     return tuple(steps) if len(steps) > 1 else ()
 
 
-#: Columns of the likelihood ratio of nested models, plain and scaled.
-RATIO: ColumnTypes = {
-    "statistic": REAL,
-    "df": COUNT,
-    "p_value": REAL,
-    "scaling_factor": REAL,
-    "statistic_scaled": REAL,
-    "p_value_scaled": REAL,
-    "scaling": TEXT,
-}
-SEM_INVARIANCE: ColumnTypes = {
-    "step": COUNT,
-    "across": TEXT,
-    "invariance": TEXT,
-    "reference": TEXT,
-    **RATIO,
-    "delta_aic": REAL,
-    "delta_bic": REAL,
-    "delta_cfi": REAL,
-    "log_likelihood": REAL,
-    "n_parameters": COUNT,
-    "aic": REAL,
-    "bic": REAL,
-    "chi_square": REAL,
-    "chi_square_df": COUNT,
-    "cfi": REAL,
-    "tli": REAL,
-    "rmsea": REAL,
-    "chi_square_scaled": REAL,
-    "cfi_scaled": REAL,
-    "rmsea_scaled": REAL,
-    "srmr_within": REAL,
-    "srmr_between": REAL,
-    "converged": FLAG,
-    "singular": FLAG,
-}
 #: Columns that are shown to people, as there are more than go into a line, and what heads them.
 SHOWN = {
     "invariance": "",

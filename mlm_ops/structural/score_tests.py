@@ -27,7 +27,7 @@ from scipy.special import gammaincc
 
 from mlm_ops.moments.arrays import Array
 from mlm_ops.moments.rank import ALIASING_TOLERANCE
-from mlm_ops.results.tables.columns import COUNT, FLAG, REAL, TEXT, ColumnTypes, frame
+from mlm_ops.results.tables.columns import frame
 from mlm_ops.structural.constraints import Equations, equations_of
 from mlm_ops.structural.criterion import SemCriterion
 from mlm_ops.structural.derived import standardizing_factors
@@ -40,6 +40,7 @@ from mlm_ops.structural.missing import seen_moments
 from mlm_ops.structural.parameters import SemParameter
 from mlm_ops.structural.recentre import recentre_function
 from mlm_ops.structural.releases import Release, extend_table, releases
+from mlm_ops.structural.table_columns import SEM_SCORE_TESTS
 
 #: Elements of the clusters' scores, and of derivatives of covariance matrices, that are held at once.
 _BLOCK = 8_000_000
@@ -89,26 +90,6 @@ class ScoreTests:
     tests: tuple[ScoreTest, ...]
     information: str
     n_undetermined: int
-
-
-SEM_SCORE_TESTS: ColumnTypes = {
-    "population": TEXT,
-    "level": COUNT,
-    "lhs": TEXT,
-    "op": TEXT,
-    "rhs": TEXT,
-    "restriction": TEXT,
-    "statistic": REAL,
-    "df": COUNT,
-    "p_value": REAL,
-    "scaling_factor": REAL,
-    "statistic_scaled": REAL,
-    "p_value_scaled": REAL,
-    "epc": REAL,
-    "epc_std_all": REAL,
-    "at_bound": FLAG,
-    "information": TEXT,
-}
 
 
 def sem_score_tests(results: ScoreTests, populations: Sequence[str | None]) -> pl.DataFrame:

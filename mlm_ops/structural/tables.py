@@ -12,111 +12,23 @@ from scipy.special import ndtr
 from mlm_ops.inference.fixed.tests import NORMAL_975
 from mlm_ops.language.model import group_name
 from mlm_ops.language.syntax import names_in
-from mlm_ops.results.tables.columns import COUNT, FLAG, REAL, TEXT, ColumnTypes, frame, with_model
+from mlm_ops.results.tables.columns import COUNT, REAL, TEXT, ColumnTypes, frame, with_model
 from mlm_ops.structural.cluster_scores import sem_scores
 from mlm_ops.structural.derived import r_squared as explained
 from mlm_ops.structural.derived import standardized
 from mlm_ops.structural.diagram import mermaid
 from mlm_ops.structural.equations import sem_equations
-from mlm_ops.structural.invariance_steps import RATIO, sem_invariance
+from mlm_ops.structural.invariance_steps import sem_invariance
 from mlm_ops.structural.model import BETWEEN, WITHIN
 from mlm_ops.structural.mplus import mplus_input
 from mlm_ops.structural.score_tests import sem_score_tests
+from mlm_ops.structural.table_columns import RATIO, SEM_FIT, SEM_PARAMETERS, SEM_VARIABLES
 
 if TYPE_CHECKING:
     from mlm_ops.structural.comparison import Ratio
     from mlm_ops.structural.constraints import WaldTest
     from mlm_ops.structural.record import SemContextualEffect, SemRecord
 
-
-SEM_PARAMETERS: ColumnTypes = {
-    "level": COUNT,
-    "lhs": TEXT,
-    "op": TEXT,
-    "rhs": TEXT,
-    "label": TEXT,
-    "population": TEXT,
-    "estimate": REAL,
-    "std_error": REAL,
-    "statistic": REAL,
-    "p_value": REAL,
-    "conf_low": REAL,
-    "conf_high": REAL,
-    "std_all": REAL,
-    "monte_carlo_low": REAL,
-    "monte_carlo_high": REAL,
-}
-
-SEM_VARIABLES: ColumnTypes = {
-    "level": COUNT,
-    "variable": TEXT,
-    "kind": TEXT,
-    "population": TEXT,
-    "icc": REAL,
-    "r_squared": REAL,
-    "omega": REAL,
-    "omega_std_error": REAL,
-}
-
-SEM_FIT: ColumnTypes = {
-    "log_likelihood": REAL,
-    "chi_square": REAL,
-    "df": COUNT,
-    "p_value": REAL,
-    "cfi": REAL,
-    "tli": REAL,
-    "rmsea": REAL,
-    "rmsea_low": REAL,
-    "rmsea_high": REAL,
-    "p_close": REAL,
-    "scaling_factor": REAL,
-    "chi_square_scaled": REAL,
-    "p_value_scaled": REAL,
-    "cfi_scaled": REAL,
-    "tli_scaled": REAL,
-    "rmsea_scaled": REAL,
-    "rmsea_low_scaled": REAL,
-    "rmsea_high_scaled": REAL,
-    "p_close_scaled": REAL,
-    "chi_square_within": REAL,
-    "df_within": COUNT,
-    "p_value_within": REAL,
-    "cfi_within": REAL,
-    "rmsea_within": REAL,
-    "chi_square_between": REAL,
-    "df_between": COUNT,
-    "p_value_between": REAL,
-    "cfi_between": REAL,
-    "rmsea_between": REAL,
-    "srmr_within": REAL,
-    "srmr_between": REAL,
-    "aic": REAL,
-    "bic": REAL,
-    "log_likelihood_given_x": REAL,
-    "aic_given_x": REAL,
-    "bic_given_x": REAL,
-    "n_parameters_given_x": COUNT,
-    "n_obs": COUNT,
-    "n_clusters": COUNT,
-    "n_parameters": COUNT,
-    "robust": FLAG,
-    "slopes": TEXT,
-    "missing": TEXT,
-    "grouped_by": TEXT,
-    "group_equal": TEXT,
-    "n_populations": COUNT,
-    "converged": FLAG,
-    "singular": FLAG,
-    "bounded": FLAG,
-    "seconds": REAL,
-    "notes": TEXT,
-    "syntax": TEXT,
-    "latex": TEXT,
-    "markdown": TEXT,
-    "mathml": TEXT,
-    "mplus": TEXT,
-    "mermaid": TEXT,
-}
 
 #: One row a group of rows.
 SEM_POPULATIONS: ColumnTypes = {

@@ -13,7 +13,7 @@ import duckdb
 import polars as pl
 
 from mlm_ops.errors import DataError
-from mlm_ops.warehouse.faults import why_it_failed
+from mlm_ops.warehouse.faults import first_line, why_it_failed
 
 _SCANS_STREAMS_AGAIN = tuple(int(part) for part in duckdb.__version__.split(".")[:2]) >= (1, 5)
 
@@ -38,6 +38,36 @@ class ArrowStream:
 def scannable(frame: pl.DataFrame) -> Any:
     """What DuckDB can scan again and again: before 1.5 it read a stream once only, and a query may read rows twice."""
     return ArrowStream(frame) if _SCANS_STREAMS_AGAIN else frame.to_arrow()
+
+
+def collected(frame: pl.DataFrame | pl.LazyFrame) -> pl.DataFrame:
+    """Return the rows of a polars frame; a lazy one is collected.
+
+    Raises
+    ------
+    DataError
+        A lazy frame cannot be collected, with polars' message.
+    """
+    if isinstance(frame, pl.DataFrame):
+        return frame
+    try:
+        return frame.collect()
+    except Exception as error:  # polars' own, and any that a Python function in the frame's plan raises
+        raise DataError(f"The lazy frame cannot be collected: {type(error).__name__}: {first_line(error)}") from error
+
+
+def scannable_rows(rows: pl.DataFrame | pl.LazyFrame) -> Any:
+    """Return an object that DuckDB can scan again and again, of a frame that is lazy or not.
+
+    Raises
+    ------
+    DataError
+        The frame has no columns.
+    """
+    frame = collected(rows)
+    if not frame.columns:
+        raise DataError("The data have no columns and no rows.")
+    return scannable(frame)
 
 
 def query_frames(sql: str, frames: Mapping[str, pl.DataFrame]) -> dict[str, Any]:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import duckdb
-import polars as pl
 
 from mlm_ops.errors import DataError
 from mlm_ops.language.option_values import is_text, value_text
 from mlm_ops.language.spelling import did_you_mean, list_names, nearest
-from mlm_ops.warehouse.arrow import scannable
-from mlm_ops.warehouse.faults import first_line, why_it_failed
+from mlm_ops.warehouse.faults import why_it_failed
 from mlm_ops.warehouse.files.folders import is_parquet_folder
 from mlm_ops.warehouse.files.kinds import is_data_file, is_database
 from mlm_ops.warehouse.files.read import read_file
@@ -24,7 +22,7 @@ from mlm_ops.warehouse.files.reading import Reading
 from mlm_ops.warehouse.ownership import DESCRIPTION, SCHEMAS, TABLE_SUFFIXES
 from mlm_ops.warehouse.relation import TABLE, named_relation
 from mlm_ops.warehouse.row_filter import condition, filter_fault
-from mlm_ops.warehouse.sql import identifier, literal, text
+from mlm_ops.warehouse.sql import identifier, literal
 
 _FRAME = "mlm_rows"
 _EXPECTED_DATA = (
@@ -33,8 +31,6 @@ _EXPECTED_DATA = (
 )
 _NUMERIC = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|FLOAT|DOUBLE|REAL|DECIMAL.*|BIGNUM|VARINT", re.IGNORECASE)
 TEXT = re.compile(r"VARCHAR|ENUM.*|BOOLEAN|UUID|CHAR|STRING|TEXT", re.IGNORECASE)
-#: Types that polars does not have, or converts with a loss that makes different values equal.
-_TYPES_AS_TEXT = re.compile(r"INTERVAL|BIT|TIME WITH TIME ZONE")
 _SELECT = re.compile(r"\s*(select|from|with)\s", re.IGNORECASE)
 
 
@@ -155,7 +151,12 @@ class Source:
         )
 
 
-def open_source(data: Any, connection: duckdb.DuckDBPyConnection | None = None, where: str | None = None) -> Source:
+def open_source(
+    data: Any,
+    connection: duckdb.DuckDBPyConnection | None = None,
+    where: str | None = None,
+    columns: Collection[str] | None = None,
+) -> Source:
     """Make a Source of a table name, a SELECT, a DuckDB relation, a frame, or a data file.
 
     Parameters
@@ -164,7 +165,9 @@ def open_source(data: Any, connection: duckdb.DuckDBPyConnection | None = None, 
         A table name or SELECT (with `connection`), a DuckDB relation, whatever DuckDB scans (polars, Arrow, pandas),
         or the path of a data file.
     where
-        A SQL condition on the rows.
+        A SQL condition on the rows, of a source of all columns.
+    columns
+        The columns that are asked for; None for all. Others of a data file may be known by name and type alone.
 
     Raises
     ------
@@ -172,7 +175,7 @@ def open_source(data: Any, connection: duckdb.DuckDBPyConnection | None = None, 
         The table or file does not exist, the SELECT or the condition does not run, or the object is none of these.
     """
     data, case_duplicates = _without_case_duplicates(data)
-    relation, description, query, reading = _rows_of(data, connection)
+    relation, description, query, reading = _rows_of(data, connection, columns)
     owner = connection if isinstance(data, str) and not is_path(data, connection) else None
     # an alias, so that a sub-select may stand here in every dialect
     relation = f"{relation} as {identifier(_FRAME)}"
@@ -188,6 +191,8 @@ def open_source(data: Any, connection: duckdb.DuckDBPyConnection | None = None, 
             raise DataError("The connection is closed. Open the database again, or pass another connection.") from error
         raise DataError(f"Cannot read {description}: {why_it_failed(error)}") from error
     types = {row[0]: row[1] for row in description_rows}
+    if reading is not None:
+        types = reading.all_types(types)
     whole = Source(relation, query, description, types, description, owner, case_duplicates, reading)
     if where is None:
         return whole
@@ -200,29 +205,6 @@ def open_source(data: Any, connection: duckdb.DuckDBPyConnection | None = None, 
     return Source(filtered, query, f"{description} where {where}", types, description, owner, case_duplicates, reading)
 
 
-def read_rows(data: Any, connection: duckdb.DuckDBPyConnection | None = None) -> pl.DataFrame:
-    """Read all rows, in their order, of any data that `open_source` takes."""
-    if isinstance(data, pl.LazyFrame | pl.DataFrame):
-        return _collected(data)
-    _require_text(data)
-    if isinstance(data, str | Path):
-        if isinstance(data, Path) or is_path(data, connection):
-            holder, relation = read_file(data, _FRAME)[0], identifier(_FRAME)
-        else:
-            relation = open_source(data, connection).relation
-            assert connection is not None, "a table without one was refused"
-            holder = connection
-        # a relation, as DuckDB 2.0's results of execute() know no frames
-        data = holder.sql(f"select * from {relation}")
-    if isinstance(data, duckdb.DuckDBPyRelation):
-        return _as_frame(data)
-    _require_frame(data)
-    try:
-        return pl.DataFrame(data)
-    except Exception as error:  # any error that an unknown object raises when it is read
-        raise not_a_table(data) from error
-
-
 def _without_case_duplicates(data: Any) -> tuple[Any, tuple[str, ...]]:
     """Drop columns whose names differ only in letter case from an earlier one, which DuckDB would rename.
 
@@ -230,8 +212,10 @@ def _without_case_duplicates(data: Any) -> tuple[Any, tuple[str, ...]]:
     """
     if isinstance(data, str | Path | duckdb.DuckDBPyRelation):
         return data, ()
-    if isinstance(data, pl.LazyFrame):
-        data = _collected(data)
+    if is_polars(data):
+        from mlm_ops.warehouse.arrow import collected  # polars' import takes longer than the fit of a small file
+
+        data = collected(data)
     columns = getattr(data, "column_names", None) or getattr(data, "columns", None)
     if columns is None or not all(isinstance(name, str) for name in columns):
         return data, ()
@@ -257,26 +241,13 @@ def _in_transaction(connection: duckdb.DuckDBPyConnection) -> bool:
     return first == second
 
 
-def _as_frame(relation: duckdb.DuckDBPyRelation) -> pl.DataFrame:
-    """Return the rows as a frame; values of types that polars does not have become text, as in the names of units."""
-    kinds = dict(zip(relation.columns, map(str, relation.types), strict=True))
-    if any(_TYPES_AS_TEXT.fullmatch(kind) for kind in kinds.values()):
-        expressions = [
-            text(identifier(c)) if _TYPES_AS_TEXT.fullmatch(kind) else identifier(c) for c, kind in kinds.items()
-        ]
-        selection = [f"{sql} as {identifier(column)}" for sql, column in zip(expressions, kinds, strict=True)]
-        relation = relation.project(", ".join(selection))
-    rows: pl.DataFrame = relation.pl()
-    return rows
-
-
 def _rows_of(
-    data: Any, connection: duckdb.DuckDBPyConnection | None
+    data: Any, connection: duckdb.DuckDBPyConnection | None, columns: Collection[str] | None
 ) -> tuple[str, str, Callable[[str], Any], Reading | None]:
     """Return the text after FROM, a description for messages, the function that runs a query, and a file's reading."""
-    _require_text(data)
+    require_text(data)
     if isinstance(data, Path) or (isinstance(data, str) and is_path(data, connection)):
-        private, reading = read_file(data, _FRAME)
+        private, reading = read_file(data, _FRAME, wanted=columns)
         return identifier(_FRAME), str(data), private.execute, reading
     if isinstance(data, str):
         if connection is None:
@@ -287,23 +258,26 @@ def _rows_of(
         return *named_relation(data), connection.execute, None
     if isinstance(data, duckdb.DuckDBPyRelation):
         return identifier(_FRAME), "the relation", lambda sql: data.query(_FRAME, sql), None
-    _require_frame(data)
+    require_frame(data)
     private = duckdb.connect()
-    frame = _scannable(data)
+    if is_polars(data):
+        from mlm_ops.warehouse.arrow import scannable_rows  # as above
+
+        data = scannable_rows(data)
     try:
-        private.register(_FRAME, frame)
+        private.register(_FRAME, data)
     except Exception as error:  # DuckDB's own, TypeError or RuntimeError, depending on the object
         raise not_a_table(data) from error
     return identifier(_FRAME), "the data", private.execute, None
 
 
-def _require_text(data: Any) -> None:
+def require_text(data: Any) -> None:
     """Refuse names and paths that are not valid UTF-8."""
     if isinstance(data, str | Path) and not is_text(str(data)):
         raise DataError(f"The name of the data is not valid UTF-8. Got {value_text(data)}; expected {_EXPECTED_DATA}.")
 
 
-def _require_frame(data: Any) -> None:
+def require_frame(data: Any) -> None:
     """Refuse Python's own containers, which DuckDB and polars would each interpret in their own way."""
     if data is None or isinstance(data, bytes | bytearray | memoryview):
         raise not_a_table(data)
@@ -314,25 +288,15 @@ def _require_frame(data: Any) -> None:
         )
 
 
+def is_polars(data: Any) -> bool:
+    """Whether data are a frame of polars, lazy or not; asks their class alone, so that polars is not imported."""
+    kinds = {(kind.__module__.partition(".")[0], kind.__name__) for kind in type(data).__mro__}
+    return not kinds.isdisjoint({("polars", "DataFrame"), ("polars", "LazyFrame")})
+
+
 def not_a_table(data: Any) -> DataError:
     """Return the error for an object that is not a table."""
     return DataError(f"The data are not a table. Got {value_text(data)}; expected {_EXPECTED_DATA}.")
-
-
-def _collected(frame: pl.DataFrame | pl.LazyFrame) -> pl.DataFrame:
-    """Return the rows of a polars frame; a lazy one is collected.
-
-    Raises
-    ------
-    DataError
-        A lazy frame cannot be collected, with polars' message.
-    """
-    if isinstance(frame, pl.DataFrame):
-        return frame
-    try:
-        return frame.collect()
-    except Exception as error:  # polars' own, and any that a Python function in the frame's plan raises
-        raise DataError(f"The lazy frame cannot be collected: {type(error).__name__}: {first_line(error)}") from error
 
 
 def looks_like_path(text: str) -> bool:
@@ -351,22 +315,6 @@ def is_path(text: str, connection: duckdb.DuckDBPyConnection | None) -> bool:
     if "\n" in text:
         return False
     return is_data_file(text) or is_database(text) or (connection is None and is_parquet_folder(text))
-
-
-def _scannable(data: Any) -> Any:
-    """Return an object that DuckDB can scan: an Arrow stream for a polars frame, everything else as it is.
-
-    Raises
-    ------
-    DataError
-        A polars frame has no columns.
-    """
-    if isinstance(data, pl.DataFrame | pl.LazyFrame):
-        frame = _collected(data)
-        if not frame.columns:
-            raise DataError("The data have no columns and no rows.")
-        return scannable(frame)
-    return data
 
 
 def no_such_table(description: str, connection: duckdb.DuckDBPyConnection | None) -> str:

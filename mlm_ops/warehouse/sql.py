@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import os
 import re
+import sys
 from collections.abc import Callable
 from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+from importlib.util import cache_from_source
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -15,6 +18,7 @@ from mlm_ops.errors import DataError
 from mlm_ops.language.model import Column, Constant, Function, Indicator, Variable, label
 
 if TYPE_CHECKING:
+    from jinja2 import BytecodeCache
     from jinja2.environment import TemplateModule
 
 
@@ -142,11 +146,16 @@ class _Package:
     """Stands for the dbt package ``mlm``: its macros by name, each compiled when it is first called, with its file."""
 
     def __init__(self) -> None:
-        from jinja2 import Environment, StrictUndefined
+        from jinja2 import Environment, FunctionLoader, StrictUndefined
 
-        self._environment = Environment(undefined=StrictUndefined, autoescape=False)  # SQL, not HTML
         folders = [entry for entry in _macro_directory().iterdir() if entry.is_dir()]
         self._files = {file.name.removesuffix(".sql"): file for folder in folders for file in folder.iterdir()}
+        self._environment = Environment(
+            undefined=StrictUndefined,
+            autoescape=False,  # SQL, not HTML
+            loader=FunctionLoader(lambda macro: self._files[macro].read_text(encoding="utf-8")),
+            bytecode_cache=_compiled_macros(),
+        )
         self._modules: dict[str, TemplateModule] = {}
         self._context = {
             "mlm": self,
@@ -164,8 +173,7 @@ class _Package:
     def module(self, macro: str) -> TemplateModule:
         """What is in the file that is named for a macro: it, and what it is dispatched to."""
         if macro not in self._modules:
-            text = self._files[macro].read_text(encoding="utf-8")
-            self._modules[macro] = self._environment.from_string(text, globals=self._context).module
+            self._modules[macro] = self._environment.get_template(macro, globals=self._context).module
         return self._modules[macro]
 
 
@@ -189,6 +197,19 @@ class _Exceptions:
 
     def raise_compiler_error(self, message: str) -> NoReturn:
         raise DataError(message)
+
+
+def _compiled_macros() -> BytecodeCache | None:
+    """Where compiled macros are kept: beside this file's own bytecode, if Python keeps that; they take longer than it.
+
+    Each is kept with a checksum of its text and Python's version, and compiled anew if these differ.
+    """
+    from jinja2 import FileSystemBytecodeCache
+
+    folder = Path(cache_from_source(__file__)).parent
+    if sys.dont_write_bytecode or not os.access(folder, os.W_OK):
+        return None
+    return FileSystemBytecodeCache(str(folder), "macro-%s.jinja2")
 
 
 @cache

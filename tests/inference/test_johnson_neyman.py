@@ -172,7 +172,7 @@ class Independent:
 
 def crossings(method: CoefficientMethod, gamma: Array) -> list[float]:
     slopes = johnson_neyman._slopes(gamma, method, np.array([1.0, 0.0]), np.array([0.0, 1.0]))
-    return [slopes.distance(angle) for angle in slopes.crossings(0.975)]
+    return [slopes.distance(angle) for angle in slopes.crossings(0.95)]
 
 
 @pytest.mark.parametrize("beyond", [-1e-9, -4e-16, 0.0, 4e-16, 1e-13])

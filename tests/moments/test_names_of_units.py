@@ -13,6 +13,7 @@ import mlm_ops as mlm
 from mlm_ops.analyses.file.analysis import parse_analysis
 from mlm_ops.analyses.run import fit_analysis, keep_moments
 from mlm_ops.analyses.store.prediction_views import add_prediction_views, prediction_views
+from mlm_ops.moments import arrays
 from mlm_ops.moments.storage import load_moments
 from mlm_ops.moments.units import names
 from mlm_ops.plugins.duckdb import register
@@ -219,3 +220,12 @@ def test_what_is_missing_inside_a_function_is_missing_in_sql(formula: str) -> No
     register(connection)
     estimates = connection.sql(f"select estimate from mlm('{formula}', 't')").pl()["estimate"]
     np.testing.assert_allclose(estimates, mlm.fit(formula, MISSING).fixed_effects["estimate"], rtol=1e-10)
+
+
+def test_names_of_whole_numbers_are_the_same_few_or_many(monkeypatch):
+    numbers = np.array([7, -3, 0, 2**62, 7])
+    few = arrays.texts(numbers)
+    monkeypatch.setattr(arrays, "_MANY", 2)
+    many = arrays.texts(numbers)
+    assert few.dtype == many.dtype
+    assert few.tolist() == many.tolist() == ["7", "-3", "0", "4611686018427387904", "7"]

@@ -319,7 +319,7 @@ def test_what_mplus_does_not_have(name: str, options: dict[str, Any], sentence: 
 
 
 def test_the_table_of_models_has_them() -> None:
-    from mlm_ops.results.tables.models import models
+    from mlm_ops.results.tables.whole_models import models
 
     row = models(reference.fitted("penicillin_ml")).row(0, named=True)
     assert "library(lme4)" in row["lme4"]

@@ -38,6 +38,15 @@ KNOW_A_DATABASE = {"warehouse", "moments", "plugins", "analyses"}
 KNOW_DAGSTER = {"plugins/dagster"}
 LAZY = ("dagster", "dbt", "pandas", "scipy.stats", "formulaic", "pydantic", "pyarrow", "rich", "yaml", "vl_convert")
 LAZY += ("docx",)
+#: What a fit that is printed does not need either: libraries, and rooms of what may be asked of it later.
+HEAVY = (*LAZY, "polars", "scipy", "scipy.special", "scipy.linalg")
+HEAVY += (
+    "mlm_ops.analyses.run",
+    "mlm_ops.inference.intervals.methods",
+    "mlm_ops.inference.prediction.sql",
+    "mlm_ops.results.export.lme4",
+    "mlm_ops.results.tables.effects",
+)
 #: The folders of the room of reports, from the lowest up, and all that the lowest imports beside the standard library.
 REPORTS = ("pictures", "drawing", "page")
 PICTURES_IMPORT = {"polars", "mlm_ops.errors", "mlm_ops.results.words", "mlm_ops.warehouse.sql", "mlm_ops.reports"}
@@ -179,6 +188,31 @@ def test_the_package_and_the_command_wait_for_what_they_need():
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_a_printed_fit_of_a_small_file_imports_no_library_that_it_does_not_need(tmp_path):
+    """Together they take longer to import than numpy, DuckDB, the file, the scan and the fit."""
+    path = tmp_path / "rows.csv"
+    path.write_text("g,x,y\n" + "".join(f"{i % 5},{i % 7},{(i * i) % 11}\n" for i in range(60)))
+    code = (
+        "import sys, mlm_ops.cli.main as command; status = command.main(sys.argv[1:]); "
+        f"print('imported:', status, sorted(set(sys.modules) & set({HEAVY!r})))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "fit", "y ~ x + (x | g)", str(path)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "imported: 0 []"
+
+
+def test_a_table_is_imported_by_its_name_and_is_no_file():
+    """A file of a table's name would stand in its place as soon as it was imported."""
+    from mlm_ops.results import tables
+
+    files = {path.stem for path in (PACKAGE / "results" / "tables").glob("*.py")}
+    assert files.isdisjoint(tables.__all__)
+    assert all(getattr(tables, name) is not None for name in tables.__all__)
+    with pytest.raises(AttributeError, match=r"module 'mlm_ops\.results\.tables' has no attribute 'fixd_effects'"):
+        _ = tables.fixd_effects
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ from mlm_ops.analyses.rows import open_rows
 from mlm_ops.cli.main import main
 from mlm_ops.cli.new_project.create import create_project
 from mlm_ops.errors import DataError
-from mlm_ops.warehouse.source import open_source, read_rows
+from mlm_ops.warehouse.frames import read_rows
+from mlm_ops.warehouse.source import open_source
 
 #: Each name beside another that it would read, were it a pattern.
 PAIRS = {

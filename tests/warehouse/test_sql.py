@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from mlm_ops.warehouse import sql
 from mlm_ops.warehouse.sql import render
 
 ROOT = Path(__file__).parents[2]
@@ -425,3 +427,28 @@ def _quoted(piece: ast.expr, reasons: dict[str, str]) -> bool:
         case ast.JoinedStr():
             return all(_quoted(inner, reasons) for inner in _pieces(piece))
     return False
+
+
+def test_macros_are_compiled_once_and_again_when_their_text_changes(tmp_path, monkeypatch):
+    macros = tmp_path / "macros" / "internal"
+    macros.mkdir(parents=True)
+    monkeypatch.setattr(sql, "_macro_directory", lambda: tmp_path / "macros")
+    monkeypatch.setattr(sql, "cache_from_source", lambda _: str(tmp_path / "bytecode" / "sql.pyc"))
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+
+    def rendered(text: str) -> tuple[str, int]:
+        (macros / "one.sql").write_text(f"{{% macro one() %}}{text}{{% endmacro %}}")
+        written = str(sql._Package().one())
+        return written, len([*tmp_path.glob("bytecode/macro-*.jinja2")])
+
+    assert rendered("1") == ("1", 0)  # Python has kept nothing there, as in a folder that cannot be written to
+    (tmp_path / "bytecode").mkdir()
+    assert rendered("1") == ("1", 1)
+    (compiled,) = tmp_path.glob("bytecode/*")
+    before = compiled.stat().st_mtime_ns
+    assert rendered("1") == ("1", 1)
+    assert compiled.stat().st_mtime_ns == before
+    assert rendered("2") == ("2", 1)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    assert rendered("3") == ("3", 1)
+    assert compiled.stat().st_mtime_ns != before

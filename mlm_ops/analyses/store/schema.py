@@ -6,9 +6,8 @@ import polars as pl
 
 from mlm_ops.analyses.drift import DRIFT
 from mlm_ops.analyses.ladder import LADDER_STEPS
-from mlm_ops.results.tables.centering import CENTERING
+from mlm_ops.results.tables.centered_versions import CENTERING
 from mlm_ops.results.tables.columns import COUNT, KEYS, TEXT, ColumnTypes
-from mlm_ops.results.tables.diagnostics import DIAGNOSTICS
 from mlm_ops.results.tables.effects import (
     FIXED_EFFECTS,
     INFLUENCE,
@@ -21,7 +20,7 @@ from mlm_ops.results.tables.explained import (
     R_SQUARED,
     STANDARD_ERRORS,
 )
-from mlm_ops.results.tables.models import COMPARISONS, FIT_STATISTICS, MODELS
+from mlm_ops.results.tables.findings import DIAGNOSTICS
 from mlm_ops.results.tables.questions import (
     CONTRASTS,
     CURVES,
@@ -29,10 +28,15 @@ from mlm_ops.results.tables.questions import (
     SIMPLE_SLOPES,
 )
 from mlm_ops.results.tables.units import DECOMPOSITION, GROUPS, UNIT_LINES
-from mlm_ops.structural.cluster_scores import SEM_SCORES
-from mlm_ops.structural.invariance_steps import SEM_INVARIANCE
-from mlm_ops.structural.score_tests import SEM_SCORE_TESTS
-from mlm_ops.structural.tables import SEM_FIT, SEM_PARAMETERS, SEM_VARIABLES
+from mlm_ops.results.tables.whole_models import COMPARISONS, FIT_STATISTICS, MODELS
+from mlm_ops.structural.table_columns import (
+    SEM_FIT,
+    SEM_INVARIANCE,
+    SEM_PARAMETERS,
+    SEM_SCORE_TESTS,
+    SEM_SCORES,
+    SEM_VARIABLES,
+)
 
 #: All stored tables except ``runs``.
 TABLES: dict[str, ColumnTypes] = {

@@ -9,6 +9,7 @@ import numpy as np
 
 from mlm_ops.inference.diagnostics.residuals import LEAST_UNITS, PROBABILITIES, RowChecks, normality_of
 from mlm_ops.inference.fixed.tests import holm
+from mlm_ops.inference.t_distribution import two_sided_p
 
 #: A test is flagged below this p value; large data find small departures.
 ALPHA = 0.01
@@ -165,15 +166,13 @@ def _quantiles(checks: RowChecks) -> Iterator[Finding]:
 
 def _bin_means(checks: RowChecks) -> Iterator[Finding]:
     """Student's t of each bin's mean, p values adjusted for the number of bins."""
-    from scipy.special import stdtr
-
     for term, bins in checks.bins.items():
         if len(bins.n) == 0:
             continue
         error = bins.std_dev / np.sqrt(bins.n)
         testable = (bins.n > 1) & (error > 0)
         statistic = np.where(testable, bins.mean / np.where(testable, error, 1.0), np.nan)
-        p = np.where(testable, 2 * stdtr(np.maximum(bins.n - 1, 1), -np.abs(statistic)), 1.0)
+        p = np.where(testable, two_sided_p(np.maximum(bins.n - 1, 1), statistic), 1.0)
         adjusted = holm(p)
         for i, has_test in enumerate(testable):
             yield Finding(

@@ -10,11 +10,10 @@ import numpy as np
 from mlm_ops.estimation.criterion import Criterion
 from mlm_ops.estimation.design.groups import make_clusters
 from mlm_ops.estimation.estimate import Estimate, estimate_design
-from mlm_ops.inference.effect_sizes.variation import mean_residual_variance
 from mlm_ops.inference.fixed.robust import cluster_robust
 from mlm_ops.inference.intervals.profile import find_limit
 from mlm_ops.inference.random.effects import RandomEffects
-from mlm_ops.inference.random.variance import tau_derivatives
+from mlm_ops.inference.random.variance import intercepts_alone, mean_residual_variance, tau_derivatives
 from mlm_ops.language.model import group_name
 from mlm_ops.moments.arrays import Array
 from mlm_ops.moments.record import Moments
@@ -63,20 +62,6 @@ class Clustering:
     note: str | None
 
 
-def intraclass_correlation(estimate: Estimate) -> float | None:
-    """Share of the grouping factors' intercept variances in the total; None where slopes vary or nothing does.
-
-    Where the data determine the sum of two variances, not each, it is determined too: the total is that of a row.
-
-    With random slopes the share depends on the predictors' values, so it is no single number (Goldstein, Browne and
-    Rasbash 2002).
-    """
-    if not estimate.tau or not _intercepts_alone(estimate) or estimate.undetermined.sigma2:
-        return None
-    shared = float(sum(tau[0, 0] for tau in estimate.tau))
-    return shared / (shared + mean_residual_variance(estimate))
-
-
 def clustering(moments: Moments, estimate: Estimate, effects: Sequence[RandomEffects]) -> list[Clustering]:
     """One record a grouping factor, lowest first.
 
@@ -93,7 +78,7 @@ def clustering(moments: Moments, estimate: Estimate, effects: Sequence[RandomEff
     if design.split is not None:
         return []
     conditional = any(column.variables for column in design.fixed.columns)
-    alone = _intercepts_alone(estimate)
+    alone = intercepts_alone(estimate)
     shares = np.array([tau[0, 0] for tau in estimate.tau]) if alone else np.zeros(0)
     shares = shares / (shares.sum() + mean_residual_variance(estimate))
     reliabilities = _reliabilities(estimate, effects)
@@ -270,10 +255,6 @@ def _one_way(moments: Moments, estimate: Estimate) -> tuple[float, float, int, f
     between = float((with_one**2 / size).sum() - with_one.sum() ** 2 / design.n_obs)
     within = float(squared.sum() - (with_one**2 / size).sum())
     return between / (groups - 1), within / (groups * (size - 1)), groups, size
-
-
-def _intercepts_alone(estimate: Estimate) -> bool:
-    return all(len(b.columns) == 1 and not b.columns[0].variables for b in estimate.blocks)
 
 
 def _reliabilities(estimate: Estimate, effects: Sequence[RandomEffects]) -> list[float | None]:

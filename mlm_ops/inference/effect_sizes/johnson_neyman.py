@@ -11,6 +11,7 @@ import numpy as np
 from mlm_ops.errors import MlmError
 from mlm_ops.inference.effect_sizes.interactions import Spread, Surface, derivative
 from mlm_ops.inference.fixed.tests import CoefficientMethod
+from mlm_ops.inference.t_distribution import critical_value
 from mlm_ops.language.model import Indicator, Variable, label
 from mlm_ops.moments.arrays import Array
 
@@ -82,12 +83,12 @@ def johnson_neyman(
         return [Region(None, None, None, None, None, "not estimable")]
     at_zero, at_one = at_zero[list(fixed.span.independent)], at_one[list(fixed.span.independent)]
     slopes = _slopes(surface.estimate.gamma, method, at_zero + spread.mean * (at_one - at_zero), at_one - at_zero)
-    ends = slopes.crossings(0.5 + level / 2)
+    ends = slopes.crossings(level)
     places = [-np.inf, *(spread.mean + slopes.distance(angle) for angle in ends), np.inf]
     regions = []
     for (low, high), (first, last) in zip(pairwise(places), pairwise((-np.pi / 2, *ends, np.pi / 2)), strict=True):
         inside = (first + last) / 2
-        significant = bool(slopes.excess(np.array([inside - slopes.steepest]), 0.5 + level / 2)[0] > 0)
+        significant = bool(slopes.excess(np.array([inside - slopes.steepest]), level)[0] > 0)
         sign = "positive" if np.cos(inside - slopes.steepest) > 0 else "negative"
         share = None if spread.values is None else float(((spread.values > low) & (spread.values <= high)).mean())
         note = None if ends or significant else "nowhere"
@@ -169,26 +170,22 @@ class Slopes:
         """Distance of the moderator at an angle from the value that the contrasts were taken at."""
         return float(self.center + self.scale * np.tan(angle))
 
-    def excess(self, turns: Array, probability: float) -> Array:
+    def excess(self, turns: Array, level: float) -> Array:
         """By how much the statistic exceeds its critical value, so many radians from the `steepest` angle."""
-        from scipy.special import stdtrit
-
-        critical = stdtrit(self._degrees(turns), probability) * (1 + _TOUCHING)
+        critical = critical_value(self._degrees(turns), level) * (1 + _TOUCHING)
         excess: Array = self.length * np.abs(np.cos(turns)) - critical
         return excess
 
-    def crossings(self, probability: float) -> list[float]:
+    def crossings(self, level: float) -> list[float]:
         """Angles at which the statistic crosses its critical value, in the moderator's order; none where it touches."""
-        from scipy.special import stdtrit
-
         turns = np.linspace(-np.pi / 2, np.pi / 2, _ANGLES)
         df = self._degrees(turns)
         if np.isinf(df).all() or np.ptp(df) <= _CONSTANT * df.min():
-            critical = float(stdtrit(float(df[0]), probability))
+            critical = float(critical_value(df[0], level))
             turns = np.arccos([critical / self.length]) if critical * (1 + _TOUCHING) < self.length else np.array([])
             crossing_turns = [*-turns, *turns]
         else:
-            crossing_turns = _roots(lambda at: self.excess(at, probability), turns)
+            crossing_turns = _roots(lambda at: self.excess(at, level), turns)
         # a line has no direction: angles half a turn apart are one
         angles = (np.array(crossing_turns) + self.steepest + np.pi / 2) % np.pi - np.pi / 2
         return sorted(float(angle) for angle in angles if np.cos(angle) > _LEAST_COSINE)

@@ -13,7 +13,8 @@ import numpy as np
 
 from mlm_ops.estimation.design.build import build_design
 from mlm_ops.estimation.estimate import Estimate, estimate_design
-from mlm_ops.inference.effect_sizes.variation import VarianceSplit, mean_residual_variance, split_variance, unit_means
+from mlm_ops.inference.effect_sizes.variation import VarianceSplit, split_variance, unit_means
+from mlm_ops.inference.random.variance import mean_residual_variance
 from mlm_ops.language.columns import DesignColumn
 from mlm_ops.language.model import INTERCEPT, Model, RandomBlock, group_name
 from mlm_ops.moments.record import Moments

@@ -19,12 +19,11 @@ from mlm_ops.estimation.design.groups import meanings
 from mlm_ops.estimation.design.polynomial import Evaluator
 from mlm_ops.estimation.design.record import Design
 from mlm_ops.estimation.estimate import Estimate
-from mlm_ops.estimation.residual import ratios
+from mlm_ops.inference.random.variance import mean_residual_variance
 from mlm_ops.language.columns import DesignColumn
 from mlm_ops.language.model import GroupingFactor, Model
 from mlm_ops.moments.arrays import Array, Codes
 from mlm_ops.moments.record import Moments
-from mlm_ops.moments.residual import NOW
 
 #: A column varies at a level where more than this share of its variance lies there.
 _SHARE = 1e-10
@@ -214,17 +213,6 @@ def element_moments(basis: Basis, nest: Sequence[Codes]) -> tuple[Array, Array]:
             between[0][i, j] += scatter
             between[0][j, i] = between[0][i, j]
     return grand, np.array(between) / (n_obs - 1)
-
-
-def mean_residual_variance(estimate: Estimate) -> float:
-    """Residual variance, averaged over the rows where it differs between strata; that of weight one with weights."""
-    residual = estimate.design.residual
-    if residual is None or len(residual.strata) == 1:
-        return estimate.sigma2
-    delta = ratios(residual, estimate.optimum.solution.rho)
-    now = residual.kind == NOW
-    rows = np.bincount(residual.stratum[now], residual.n[now], len(delta))
-    return float(estimate.sigma2 * (rows @ delta**2) / rows.sum())
 
 
 def _columns(design: Design) -> tuple[DesignColumn, ...]:

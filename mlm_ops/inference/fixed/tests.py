@@ -10,7 +10,7 @@ import numpy as np
 
 from mlm_ops.errors import MlmError
 from mlm_ops.estimation.estimate import Estimate
-from mlm_ops.inference.fixed.kenward_roger import KenwardRoger
+from mlm_ops.inference.t_distribution import critical_value, two_sided_p
 from mlm_ops.moments.arrays import Array
 from mlm_ops.moments.rank import independent_rows, lengths
 
@@ -159,20 +159,18 @@ def combination_tests(
     combinations
         (k, p) L; every array of the result is (k,).
     """
-    from scipy.special import stdtr, stdtrit  # 0.4 s: not for those who only import the package
-
     estimate = combinations @ gamma
     std_error = np.sqrt(method.variances(combinations))
     df = method.degrees(combinations)
     with np.errstate(divide="ignore", invalid="ignore"):
         statistic = estimate / std_error
-    margin = stdtrit(df, 0.5 + confidence / 2) * std_error
+    margin = critical_value(df, confidence) * std_error
     return CoefficientTests(
         estimate=estimate,
         std_error=std_error,
         df=df,
         statistic=statistic,
-        p_value=2 * stdtr(df, -np.abs(statistic)),
+        p_value=two_sided_p(df, statistic),
         conf_low=estimate - margin,
         conf_high=estimate + margin,
     )
@@ -275,9 +273,16 @@ class NormalTests:
         return 1.0, np.inf
 
 
+def _kenward_roger(estimate: Estimate) -> CoefficientMethod:
+    """Kenward and Roger's tests; three files that are imported when they are asked for."""
+    from mlm_ops.inference.fixed.kenward_roger import KenwardRoger
+
+    return KenwardRoger(estimate)
+
+
 DF_METHODS: dict[str, Callable[[Estimate], CoefficientMethod]] = {
     "satterthwaite": Satterthwaite,
-    "kenward-roger": KenwardRoger,
+    "kenward-roger": _kenward_roger,
     "none": NormalTests,
 }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
 
 from mlm_ops.estimation.estimate import Estimate
 from mlm_ops.inference.fixed.tests import CoefficientMethod
@@ -11,8 +10,6 @@ from mlm_ops.inference.intervals.bootstrap import bootstrap
 from mlm_ops.inference.intervals.parameters import IntervalParameter, Intervals, find_parameters
 from mlm_ops.inference.intervals.profile import profile_intervals
 from mlm_ops.inference.intervals.wald import wald_intervals
-
-IntervalMethod = Literal["wald", "profile", "bootstrap", "bootstrap-basic"]
 
 
 def find_intervals(
@@ -23,7 +20,7 @@ def find_intervals(
     Parameters
     ----------
     method
-        One of `IntervalMethod`.
+        One of `options.IntervalMethod`.
     level
         Coverage, between 0 and 1.
     tests

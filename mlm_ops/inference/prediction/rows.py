@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -15,14 +15,13 @@ from mlm_ops.inference.fixed.tests import CoefficientMethod
 from mlm_ops.inference.prediction.sql import PREFIX, PredictionQuery
 from mlm_ops.inference.random.effects import RandomEffects
 from mlm_ops.language.model import Column, Model, label, walk
+from mlm_ops.language.options import PredictionKind
 from mlm_ops.language.spelling import list_names
 from mlm_ops.moments.arrays import Array
 from mlm_ops.moments.record import Moments
 from mlm_ops.moments.units import names, names_in_fit
 from mlm_ops.warehouse.arrow import query_frames
 from mlm_ops.warehouse.sql import identifier
-
-PredictionKind = Literal["conditional", "marginal"]
 
 #: Names of the frame's rows and of the units' tables in the query.
 _ROWS, _UNITS = "mlm_rows", "mlm_units_"

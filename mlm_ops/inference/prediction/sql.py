@@ -36,8 +36,8 @@ from mlm_ops.language.model import (
     label,
     walk,
 )
+from mlm_ops.moments.arrays import texts
 from mlm_ops.moments.record import Moments
-from mlm_ops.moments.units import texts
 from mlm_ops.warehouse.sql import category, expression, identifier, literal, render
 
 #: How the columns begin that the query makes on its way.

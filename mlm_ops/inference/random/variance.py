@@ -1,4 +1,4 @@
-"""Standard errors of variances and covariances."""
+"""Standard errors of variances and covariances, and what is made of the variances alone: residual, share of groups."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from mlm_ops.estimation.residual import autocorrelation, ratios
 from mlm_ops.language.model import group_name
 from mlm_ops.language.symbols import EquationStructure, variance_symbol
 from mlm_ops.moments.arrays import Array
+from mlm_ops.moments.residual import NOW
 
 
 @dataclass(frozen=True)
@@ -154,3 +155,33 @@ def _residual(estimate: Estimate) -> Iterator[Component]:
         yield Component(
             "residual", name, None, symbol, value, error, np.sqrt(value) if symbol == "sigma2" else None, None
         )
+
+
+def intraclass_correlation(estimate: Estimate) -> float | None:
+    """Share of the grouping factors' intercept variances in the total; None where slopes vary or nothing does.
+
+    Where the data determine the sum of two variances, not each, it is determined too: the total is that of a row.
+
+    With random slopes the share depends on the predictors' values, so it is no single number (Goldstein, Browne and
+    Rasbash 2002).
+    """
+    if not estimate.tau or not intercepts_alone(estimate) or estimate.undetermined.sigma2:
+        return None
+    shared = float(sum(tau[0, 0] for tau in estimate.tau))
+    return shared / (shared + mean_residual_variance(estimate))
+
+
+def intercepts_alone(estimate: Estimate) -> bool:
+    """Whether all random effects are intercepts."""
+    return all(len(b.columns) == 1 and not b.columns[0].variables for b in estimate.blocks)
+
+
+def mean_residual_variance(estimate: Estimate) -> float:
+    """Residual variance, averaged over the rows where it differs between strata; that of weight one with weights."""
+    residual = estimate.design.residual
+    if residual is None or len(residual.strata) == 1:
+        return estimate.sigma2
+    delta = ratios(residual, estimate.optimum.solution.rho)
+    now = residual.kind == NOW
+    rows = np.bincount(residual.stratum[now], residual.n[now], len(delta))
+    return float(estimate.sigma2 * (rows @ delta**2) / rows.sum())

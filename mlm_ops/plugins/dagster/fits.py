@@ -15,12 +15,11 @@ from mlm_ops.analyses.run import (
     climb_analysis,
     compare_analysis,
     fit_analysis_model,
-    fit_analysis_sem,
     model_tables,
-    sem_tables,
 )
 from mlm_ops.analyses.store.prediction_views import PredictionView, add_prediction_views, prediction_views
 from mlm_ops.analyses.store.staging import StepRows, stage
+from mlm_ops.analyses.structural_models import fit_analysis_sem, sem_tables
 from mlm_ops.errors import StoreError
 from mlm_ops.moments.record import Moments
 from mlm_ops.plugins.dagster import checks

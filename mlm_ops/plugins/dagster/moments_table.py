@@ -17,9 +17,10 @@ from mlm_ops.plugins.dagster.plan import asset_key
 from mlm_ops.plugins.dagster.warehouse import as_warehouse
 from mlm_ops.warehouse.arrow import scannable
 from mlm_ops.warehouse.boundary import checked
+from mlm_ops.warehouse.frames import read_rows
 from mlm_ops.warehouse.ownership import Claim, replace_table, with_schema
 from mlm_ops.warehouse.relation import quoted_table, table_parts
-from mlm_ops.warehouse.source import open_source, read_rows
+from mlm_ops.warehouse.source import open_source
 
 _FRAME = "mlm_moments_to_write"
 

@@ -1,52 +1,38 @@
 """Draw up the result tables of a mixed model's fit.
 
 The store and the assets take all columns from `mlm_ops.analyses.store.schema.TABLES`. A new table is its columns and a
-function here, a line in that `TABLES`, and one in `FIT_TABLES` if every fit has it, or in `ANALYSIS_TABLES`.
+function in a file here, a line below and one in that `TABLES`, and one in `FIT_TABLES` of `together` if every fit has
+it, or in `ANALYSIS_TABLES`. The functions are imported when first used: a fit that is printed needs none of them, nor
+polars, whose import takes as long as the fit of a small file.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterable, Sequence
-from functools import cache, partial
-from typing import TYPE_CHECKING, ParamSpec
-
-import polars as pl
-
-from mlm_ops.results.tables.centering import centering
-from mlm_ops.results.tables.columns import with_model
-from mlm_ops.results.tables.diagnostics import diagnostics
-from mlm_ops.results.tables.effects import (
-    fixed_effects,
-    influence,
-    random_effects,
-    variance_components,
-)
-from mlm_ops.results.tables.explained import (
-    contextual_effects,
-    icc,
-    r_squared,
-    r_squared_changes,
-    standard_errors,
-)
-from mlm_ops.results.tables.models import comparisons, fit_statistics, models
-from mlm_ops.results.tables.questions import (
-    contrast_test,
-    contrasts,
-    curves,
-    interaction_tables,
-    intervals,
-    johnson_neyman,
-    simple_slopes,
-    slopes_in_products,
-)
-from mlm_ops.results.tables.units import decomposition, groups, unit_lines
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mlm_ops.inference.effect_sizes.interactions import At
-    from mlm_ops.language.model import Model
-    from mlm_ops.moments.record import Moments
-    from mlm_ops.results.record import FitRecord
-    from mlm_ops.warehouse.source import Source
+    from mlm_ops.results.tables.centered_versions import centering
+    from mlm_ops.results.tables.columns import with_model
+    from mlm_ops.results.tables.effects import fixed_effects, influence, random_effects, variance_components
+    from mlm_ops.results.tables.explained import contextual_effects, icc, r_squared, r_squared_changes, standard_errors
+    from mlm_ops.results.tables.findings import diagnostics
+    from mlm_ops.results.tables.questions import (
+        contrast_test,
+        contrasts,
+        curves,
+        intervals,
+        johnson_neyman,
+        simple_slopes,
+        slopes_in_products,
+    )
+    from mlm_ops.results.tables.together import (
+        ANALYSIS_TABLES,
+        FIT_TABLES,
+        analysis_tables,
+        fit_tables,
+        table_functions,
+    )
+    from mlm_ops.results.tables.units import decomposition, groups, unit_lines
+    from mlm_ops.results.tables.whole_models import comparisons, fit_statistics, models
 
 __all__ = [
     "ANALYSIS_TABLES",
@@ -81,72 +67,42 @@ __all__ = [
     "with_model",
 ]
 
-P = ParamSpec("P")
-#: The tables that are drawn up for each fit, some of them perhaps without rows.
-FIT_TABLES: dict[str, Callable[[FitRecord], pl.DataFrame]] = {
-    "fixed_effects": fixed_effects,
-    "variance_components": variance_components,
-    "random_effects": random_effects,
-    "fit_statistics": fit_statistics,
-    "r_squared": r_squared,
-    "icc": icc,
-    "standard_errors": standard_errors,
-    "contextual_effects": contextual_effects,
-    "influence": influence,
-    "unit_lines": unit_lines,
-    "models": models,
+#: The file here of each name; none is the name of a file.
+_LAZY = {
+    "ANALYSIS_TABLES": "together",
+    "FIT_TABLES": "together",
+    "analysis_tables": "together",
+    "centering": "centered_versions",
+    "comparisons": "whole_models",
+    "contextual_effects": "explained",
+    "contrast_test": "questions",
+    "contrasts": "questions",
+    "curves": "questions",
+    "decomposition": "units",
+    "diagnostics": "findings",
+    "fit_statistics": "whole_models",
+    "fit_tables": "together",
+    "fixed_effects": "effects",
+    "groups": "units",
+    "icc": "explained",
+    "influence": "effects",
+    "intervals": "questions",
+    "johnson_neyman": "questions",
+    "models": "whole_models",
+    "r_squared": "explained",
+    "r_squared_changes": "explained",
+    "random_effects": "effects",
+    "simple_slopes": "questions",
+    "slopes_in_products": "questions",
+    "standard_errors": "explained",
+    "table_functions": "together",
+    "unit_lines": "units",
+    "variance_components": "effects",
+    "with_model": "columns",
 }
-#: The tables that are drawn up once for an analysis, of all its models together; their column ``model`` is null.
-ANALYSIS_TABLES: dict[str, Callable[[Sequence[Model], Moments], pl.DataFrame]] = {
-    "decomposition": decomposition,
-    "groups": groups,
-}
 
 
-def fit_tables(name: str, record: FitRecord, tables: Iterable[str] = tuple(FIT_TABLES)) -> dict[str, pl.DataFrame]:
-    """Draw up result tables of one fit, by default those of every fit, each with column ``model`` first."""
-    functions = FIT_TABLES | {"diagnostics": diagnostics}
-    frames = {table: functions[table](record) for table in tables}
-    return {table: with_model(name, frame) for table, frame in frames.items()}
-
-
-def analysis_tables(models: Sequence[Model], moments: Moments) -> dict[str, pl.DataFrame]:
-    """Tables of an analysis as a whole, each with column ``model`` first, which is null."""
-    return {table: with_model(None, draw(models, moments)) for table, draw in ANALYSIS_TABLES.items()}
-
-
-def table_functions(
-    name: str, record: FitRecord, slopes: Iterable[tuple[str, At]], rows: Source | None = None
-) -> dict[str, Callable[[], pl.DataFrame]]:
-    """Functions that draw up each table of an analysis of this one model, for callers that need a few of them.
-
-    Parameters
-    ----------
-    name
-        The model's name in the tables.
-    slopes
-        Predictors and their moderators, of which simple slopes, regions and curves are.
-    rows
-        Rows of the fit, for diagnostics of them.
-    """
-    models, moments = [record.model], record.moments
-
-    @cache
-    def answers() -> dict[str, pl.DataFrame]:
-        return interaction_tables(record, slopes)
-
-    def answer(table: str) -> pl.DataFrame:
-        return with_model(name, answers().get(table, pl.DataFrame()))
-
-    functions: dict[str, Callable[[], pl.DataFrame]] = {}
-    for table, draw in FIT_TABLES.items():
-        functions[table] = partial(_of_model, name, draw, record)
-    for table, draw_whole in ANALYSIS_TABLES.items():
-        functions[table] = partial(_of_model, None, draw_whole, models, moments)
-    for table in ("simple_slopes", "johnson_neyman", "curves"):
-        functions[table] = partial(answer, table)
-    return functions | {"diagnostics": partial(_of_model, name, diagnostics, record, rows)}
-
-
-def _of_model(name: str | None, draw: Callable[P, pl.DataFrame], *arguments: P.args, **named: P.kwargs) -> pl.DataFrame:
-    return with_model(name, draw(*arguments, **named))
+def __getattr__(name: str) -> object:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)

@@ -8,12 +8,12 @@ import numpy as np
 import polars as pl
 
 from mlm_ops.inference.diagnostics.deletion import one_step_deletions
-from mlm_ops.inference.effect_sizes.clustering import intraclass_correlation
 from mlm_ops.inference.fixed.tests import NORMAL_975
 from mlm_ops.inference.random.effects import least_squares_reliability
-from mlm_ops.inference.random.variance import Component
+from mlm_ops.inference.random.variance import intraclass_correlation
 from mlm_ops.language.model import group_name
 from mlm_ops.language.symbols import coefficient_symbol
+from mlm_ops.results.effect_columns import fixed_effect_columns, variance_component_columns
 from mlm_ops.results.tables.columns import COUNT, REAL, TEXT, ColumnTypes, empty, frame, repeated, unit_names
 
 if TYPE_CHECKING:
@@ -45,24 +45,7 @@ RANDOM_EFFECTS: ColumnTypes = {
 
 def fixed_effects(record: FitRecord) -> pl.DataFrame:
     """One row per fixed effect."""
-    tests, structure = record.tests, record.equation_structure
-    index = structure.indices
-    columns = structure.fixed
-    return frame(
-        FIXED_EFFECTS,
-        {
-            "term": [c.name for c in columns],
-            "symbol": [coefficient_symbol(index[c]) for c in columns],
-            "level": [structure.level(c) for c in columns],
-            "estimate": tests.estimate,
-            "std_error": tests.std_error,
-            "df": tests.df,
-            "statistic": tests.statistic,
-            "p_value": tests.p_value,
-            "conf_low": tests.conf_low,
-            "conf_high": tests.conf_high,
-        },
-    )
+    return frame(FIXED_EFFECTS, fixed_effect_columns(record))
 
 
 def random_effects(record: FitRecord) -> pl.DataFrame:
@@ -146,14 +129,14 @@ VARIANCE_COMPONENTS: ColumnTypes = {
 
 def variance_components(record: FitRecord) -> pl.DataFrame:
     """One row per variance and a covariance of each T, lower triangle by columns; the residual last."""
-    values = dict(zip(Component._fields, zip(*record.components, strict=True), strict=True))
+    values = variance_component_columns(record)
     reliabilities = _reliabilities(record)
     keys = zip(values["group"], values["term"], values["other"], strict=True)
     pairs = [
         reliabilities.get((group, term), (None, None)) if other is None else (None, None) for group, term, other in keys
     ]
     mean, units = zip(*pairs, strict=True)
-    return frame(VARIANCE_COMPONENTS, values | {"reliability_hlm": mean, "reliability_units": units})
+    return frame(VARIANCE_COMPONENTS, {**values, "reliability_hlm": mean, "reliability_units": units})
 
 
 def _reliabilities(record: FitRecord) -> dict[tuple[str, str | None], tuple[float, int]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -13,12 +13,13 @@ from mlm_ops.inference.effect_sizes import interactions
 from mlm_ops.inference.effect_sizes import johnson_neyman as regions
 from mlm_ops.inference.effect_sizes.curves import interaction_curves, region_moderator
 from mlm_ops.inference.fixed import contrasts as linear_contrasts
+from mlm_ops.inference.fixed.tests import f_test, not_estimable
+from mlm_ops.inference.intervals.methods import find_intervals
 from mlm_ops.language.model import label
 from mlm_ops.results.tables.columns import COUNT, FLAG, REAL, TEXT, ColumnTypes, frame
 
 if TYPE_CHECKING:
-    from mlm_ops.inference.fixed.tests import FTest
-    from mlm_ops.inference.intervals.parameters import IntervalParameter, Intervals
+    from mlm_ops.language.options import IntervalMethod
     from mlm_ops.results.record import FitRecord
 
 _TESTS: ColumnTypes = dict.fromkeys(
@@ -143,8 +144,16 @@ def surface_of(record: FitRecord) -> interactions.Surface:
     return interactions.Surface(record.model, record.moments, record.estimate)
 
 
-def contrast_test(test: FTest) -> pl.DataFrame:
-    """One row: an F test of several coefficients; df2 is null where the distribution is chi-square."""
+def contrast_test(record: FitRecord, contrasts: linear_contrasts.Hypothesis) -> pl.DataFrame:
+    """One row: an F test of several coefficients, by the fit's df method.
+
+    df2 is null where the distribution is chi-square, and all but df1 where the data do not determine a combination.
+    """
+    fixed = record.estimate.design.fixed
+    matrix = linear_contrasts.contrast_matrix(contrasts, record.model.fixed, fixed)
+    test = f_test(record.estimate.gamma, record.method, matrix)
+    if not fixed.estimable(fixed.widened(matrix)).all():
+        test = not_estimable(test)
     return pl.DataFrame(
         {
             "statistic": [_number_or_null(test.statistic)],
@@ -160,8 +169,9 @@ def _number_or_null(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def intervals(parameters: Sequence[IntervalParameter], limits: Intervals) -> pl.DataFrame:
-    """One row per parameter; limits that do not exist are null."""
+def intervals(record: FitRecord, method: IntervalMethod, level: float, samples: int, seed: int | None) -> pl.DataFrame:
+    """One row per parameter, arguments as `find_intervals` takes them; limits that do not exist are null."""
+    parameters, limits = find_intervals(record.estimate, method, level, record.method, samples, seed)
     texts = {name: [getattr(p, name) for p in parameters] for name in ("kind", "group", "term", "other", "scale")}
     numbers = {"estimate": limits.estimate, "conf_low": limits.low, "conf_high": limits.high}
     return pl.DataFrame({**texts, **numbers}, schema_overrides=dict.fromkeys(texts, TEXT)).fill_nan(None)

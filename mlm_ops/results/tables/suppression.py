@@ -16,7 +16,7 @@ from mlm_ops.language.columns import expand
 from mlm_ops.language.model import INTERCEPT, Column, Term, columns_of, group_name, label
 from mlm_ops.moments.small_groups import HiddenUnits, few_in_units, few_variables, hidden_units, why_withheld
 from mlm_ops.results.tables.columns import REAL
-from mlm_ops.results.tables.models import T_COLUMNS
+from mlm_ops.results.tables.whole_models import T_COLUMNS
 
 if TYPE_CHECKING:
     from mlm_ops.language.model import GroupingFactor, Model

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-import polars as pl
-
-from mlm_ops.inference.effect_sizes.clustering import intraclass_correlation
+from mlm_ops.inference.random.variance import intraclass_correlation
 from mlm_ops.language.model import group_name
+from mlm_ops.results.effect_columns import fixed_effect_columns, variance_component_columns
 from mlm_ops.results.equations import write_equations
-from mlm_ops.results.tables.effects import fixed_effects, variance_components
 from mlm_ops.results.text.outline import Outline, OutlineTable
-from mlm_ops.results.text.tables import CellTable, cell_table
+from mlm_ops.results.text.tables import CellTable, column_table
 from mlm_ops.results.words import count, statistic
 
 if TYPE_CHECKING:
@@ -56,25 +55,35 @@ def outline(record: FitRecord, symbol: Callable[[str], str] = str) -> Outline:
 
 
 def _fixed_effects(record: FitRecord, symbol: Callable[[str], str]) -> CellTable:
-    columns = ("term", "symbol", "estimate", "std_error", "df", "statistic", "p_value")
+    names = ("term", "symbol", "estimate", "std_error", "df", "statistic", "p_value")
     headings = {
         "symbol": "",
         "std_error": "std. error",
         "statistic": "t" if record.df != "none" else "z",
         "p_value": "p",
     }
-    return cell_table(_with_symbols(fixed_effects(record).select(columns), symbol), headings)
+    return _cells({name: fixed_effect_columns(record)[name] for name in names}, headings, symbol)
 
 
 def _variance_components(record: FitRecord, symbol: Callable[[str], str]) -> CellTable:
     """Variances and covariances, a covariance by both of its terms."""
-    components = variance_components(record).select(
-        "group",
-        pl.concat_str("term", "other", separator=", ", ignore_nulls=True).alias("term"),
-        *("symbol", "estimate", "std_dev", "correlation"),
-    )
-    return cell_table(_with_symbols(components, symbol), {"symbol": "", "estimate": "variance", "std_dev": "std. dev."})
+    columns = variance_component_columns(record)
+    pairs = zip(columns["term"], columns["other"], strict=True)
+    shown = {
+        "group": columns["group"],
+        "term": [", ".join(name for name in pair if name is not None) for pair in pairs],
+        **{name: columns[name] for name in ("symbol", "estimate", "std_dev", "correlation")},
+    }
+    return _cells(shown, {"symbol": "", "estimate": "variance", "std_dev": "std. dev."}, symbol)
 
 
-def _with_symbols(frame: pl.DataFrame, symbol: Callable[[str], str]) -> pl.DataFrame:
-    return frame.with_columns(symbol=pl.Series([symbol(text) for text in frame["symbol"]], dtype=pl.String))
+def _cells(
+    columns: Mapping[str, Sequence[Any]], headings: Mapping[str, str], symbol: Callable[[str], str]
+) -> CellTable:
+    """The texts of columns, infinities and NaN as no text, as in the result tables."""
+    values = {name: _without_infinities(column) for name, column in columns.items()}
+    return column_table(values | {"symbol": [symbol(text) for text in columns["symbol"]]}, headings)
+
+
+def _without_infinities(column: Iterable[Any]) -> list[Any]:
+    return [None if isinstance(value, float) and not math.isfinite(value) else value for value in column]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
 
 from mlm_ops.results.words import cell, html_text, latex_text, markdown_text
 
@@ -178,20 +179,30 @@ def _latex_number(text: str) -> str:
 
 
 def cell_table(frame: pl.DataFrame, headings: Mapping[str, str] | None = None) -> CellTable:
-    """Make the texts of a result table, without the columns that are null in every row.
+    """Make the texts of a result table, as `column_table` does."""
+    return column_table(frame.to_dict(as_series=False), headings)
+
+
+def column_table(columns: Mapping[str, Sequence[Any]], headings: Mapping[str, str] | None = None) -> CellTable:
+    """Make the texts of columns of equal length, without those that are None in every row.
 
     Parameters
     ----------
     headings
         What stands above a column, where that is not its name.
     """
-    columns = [column for column in frame.columns if frame[column].null_count() < frame.height]
-    cells = [[cell(column, value) for value in frame[column]] for column in columns]
+    filled = {name: values for name, values in columns.items() if any(value is not None for value in values)}
     return CellTable(
-        tuple((headings or {}).get(column, column) for column in columns),
-        tuple(tuple(texts[i] for texts in cells) for i in range(frame.height)),
-        tuple(frame.schema[column].is_numeric() for column in columns),
+        tuple((headings or {}).get(name, name) for name in filled),
+        tuple(zip(*([cell(name, value) for value in values] for name, values in filled.items()), strict=True)),
+        tuple(_are_numbers(values) for values in filled.values()),
     )
+
+
+def _are_numbers(values: Sequence[Any]) -> bool:
+    """Whether a column is of numbers, by its first value."""
+    first = next(value for value in values if value is not None)
+    return isinstance(first, int | float | Decimal) and not isinstance(first, bool)
 
 
 def align_points(texts: Sequence[str]) -> list[str]:

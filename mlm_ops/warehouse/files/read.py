@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -15,7 +16,6 @@ from mlm_ops.warehouse.files.cells import change_cells
 from mlm_ops.warehouse.files.delimited import Hold, read_delimited
 from mlm_ops.warehouse.files.folders import parquet_files, parquet_folder
 from mlm_ops.warehouse.files.kinds import FileKind, kind_of, suffix_of
-from mlm_ops.warehouse.files.libraries import read_with_library
 from mlm_ops.warehouse.files.reading import PATH, FileOptions, Reading, selected
 from mlm_ops.warehouse.sql import file_literal, identifier
 
@@ -30,9 +30,14 @@ _PRIVATE = "mlm_file"
 
 
 def read_file(
-    path: Path | str, table: str, options: FileOptions | None = None
+    path: Path | str, table: str, options: FileOptions | None = None, wanted: Collection[str] | None = None
 ) -> tuple[duckdb.DuckDBPyConnection, Reading]:
     """Read a data file into `table` of a new database in memory.
+
+    Parameters
+    ----------
+    wanted
+        Columns that somebody asks for; None for all. Others may be left out: the reading says which.
 
     Raises
     ------
@@ -41,7 +46,7 @@ def read_file(
     """
     connection = duckdb.connect()
     try:
-        reading = load_file(connection, path, identifier(table), options)
+        reading = load_file(connection, path, identifier(table), options, wanted=wanted)
         if not connection.execute(f"select 1 from {identifier(table)} limit 1").fetchall():
             raise DataError(f"{path} has no rows.")
     except BaseException:
@@ -57,6 +62,7 @@ def load_file(
     options: FileOptions | None = None,
     *,
     temporary: bool = False,
+    wanted: Collection[str] | None = None,
 ) -> Reading:
     """Read a data file into a table, which is replaced.
 
@@ -66,13 +72,15 @@ def load_file(
         The table, quoted.
     temporary
         Whether the table ends with the connection.
+    wanted
+        As `read_file` takes it.
 
     Raises
     ------
     DataError
         The file is missing, of an unknown kind, or unreadable.
     """
-    reading = load_planned(connection, path, table, options, temporary=temporary)
+    reading = load_planned(connection, path, table, options, temporary=temporary, wanted=wanted)
     _say(reading)
     return reading
 
@@ -84,6 +92,7 @@ def load_planned(
     options: FileOptions | None = None,
     *,
     temporary: bool = False,
+    wanted: Collection[str] | None = None,
 ) -> Reading:
     """Read a data file as `load_file` does, but say nothing of what is assumed: `plan_file` has said it."""
     kind = "temp table" if temporary else "table"
@@ -92,7 +101,7 @@ def load_planned(
         connection.execute(f"create or replace {kind} {table} as select * from {rows}")
         return table
 
-    return _read(connection, Path(path), options or FileOptions(), hold)
+    return _read(connection, Path(path), options or FileOptions(), hold, wanted)
 
 
 def plan_file(path: Path | str, options: FileOptions | None = None) -> Reading:
@@ -130,26 +139,45 @@ def _plan(path: Path, options: FileOptions, _versions: tuple[tuple[Path, int, in
     return reading
 
 
-def _read(connection: duckdb.DuckDBPyConnection, path: Path, options: FileOptions, hold: Hold) -> Reading:
+def _read(
+    connection: duckdb.DuckDBPyConnection,
+    path: Path,
+    options: FileOptions,
+    hold: Hold,
+    wanted: Collection[str] | None = None,
+) -> Reading:
     kind = kind_of(path)
     _check_options(path, kind, options)
     try:
         match kind:
             case FileKind.DELIMITED:
-                return read_delimited(connection, path, options, hold)
+                return read_delimited(connection, path, options, hold, wanted)
             case FileKind.JSON | FileKind.PARQUET:
-                return _by_duckdb(connection, path, kind, options, hold)
+                return _by_duckdb(connection, path, kind, options, hold, wanted)
         return _by_library(connection, path, kind, options, hold)
     except duckdb.Error as error:
         raise DataError(f"{path} cannot be read as {suffix_of(path)[1:]}: {why_it_failed(error)}") from error
 
 
 def _by_duckdb(
-    connection: duckdb.DuckDBPyConnection, path: Path, kind: FileKind, options: FileOptions, hold: Hold
+    connection: duckdb.DuckDBPyConnection,
+    path: Path,
+    kind: FileKind,
+    options: FileOptions,
+    hold: Hold,
+    wanted: Collection[str] | None,
 ) -> Reading:
     """Read a file, or a folder, whose columns have types of their own."""
     sql = parquet_folder(path) if path.is_dir() else _READERS[kind]
-    rows = hold(sql.replace(PATH, file_literal(path), 1))
+    rows = sql.replace(PATH, file_literal(path), 1)
+    # to know the columns of JSON all of it is read
+    if kind is FileKind.PARQUET and wanted is not None and not options.null:
+        types = _types(connection, rows)
+        unread = [name for name in types if name not in wanted]
+        if 0 < len(unread) < len(types):
+            hold(selected(rows, types, unread))
+            return Reading(path, kind, sql, types=types)
+    rows = hold(rows)
     reading = Reading(path, kind, sql)
     if not options.null:
         return reading
@@ -164,6 +192,8 @@ def _by_library(
     connection: duckdb.DuckDBPyConnection, path: Path, kind: FileKind, options: FileOptions, hold: Hold
 ) -> Reading:
     """Read a file that DuckDB cannot; only Excel's cells have types of their own, which may differ in one column."""
+    from mlm_ops.warehouse.files.libraries import read_with_library  # with polars, which CSV files do not need
+
     frame, remarks, row_names = read_with_library(path, kind, options)
     connection.register(_PRIVATE, frame)
     try:

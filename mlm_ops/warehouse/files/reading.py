@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -96,6 +96,9 @@ class Reading:
         Words that are missing values in every column.
     remarks
         Sentences about other things that were assumed, without a full stop.
+    types
+        The types of all columns, of delimited text by its first rows, where some were not read because nobody asked
+        for them; else empty.
     """
 
     path: Path
@@ -114,11 +117,16 @@ class Reading:
     sheet: str | None = None
     words: tuple[str, ...] = ("", "NA")
     remarks: tuple[str, ...] = field(default=())
+    types: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @property
     def relation(self) -> str | None:
         """The text after FROM; None where DuckDB cannot read the file."""
         return None if self.sql is None else self.sql.replace(PATH, file_literal(self.path), 1)
+
+    def all_types(self, types: Mapping[str, str]) -> dict[str, str]:
+        """The types of all columns in their order, given those of the columns that were read."""
+        return {name: types.get(name, kind) for name, kind in self.types.items()} or dict(types)
 
     @property
     def assumptions(self) -> str:
@@ -158,7 +166,9 @@ def _sign(character: str) -> str:
     return _SIGNS.get(character, "the space" if character.isspace() else character)
 
 
-def selected(reader: str, columns: Sequence[str], left_out: Sequence[str], changed: Sequence[ChangedColumn]) -> str:
+def selected(
+    reader: str, columns: Iterable[str], left_out: Collection[str], changed: Sequence[ChangedColumn] = ()
+) -> str:
     """Return the text after FROM of the rows that a reader gives, once columns are left out and cells changed."""
     if not left_out and not changed:
         return reader

@@ -11,8 +11,8 @@ import numpy as np
 import polars as pl
 
 from mlm_ops.errors import MlmError
-from mlm_ops.inference.effect_sizes.clustering import intraclass_correlation
 from mlm_ops.inference.effect_sizes.variation import outcome_variance, split_variance
+from mlm_ops.inference.random.variance import intraclass_correlation
 from mlm_ops.language.model import group_name
 from mlm_ops.results.equations import estimates_by_symbol, write_equations
 from mlm_ops.results.export.facts import facts_of
