@@ -27,11 +27,12 @@ mlm_rows as {{ 'not materialized' if repeatable else 'materialized' }} (
     select {% for name in expected %}null as {{ mlm.identifier(name) }}{{ ', ' if not loop.last }}{% endfor %} where false
   ) as expected
 ),
-mlm_incomplete as (
-  select * from mlm_rows where not ({{ complete }})
-),
 mlm_survey as (
   {{ mlm.survey('mlm_rows', survey_of.numbers, survey_of.categories, [], complete, 0) }}
+),
+mlm_incomplete as (
+  -- where all rows are complete they need not be read once more
+  select * from mlm_rows where (select n_complete < n_rows from mlm_survey) and not ({{ complete }})
 ),
 mlm_missing as (
   {{ mlm.missing('mlm_incomplete', survey_of.numbers + survey_of.inside, survey_of.categories, missing_units) }}
