@@ -88,7 +88,7 @@ class SingleStatement:
         keys = [name for pair in pairs for name in pair]
         factors = [identifier(name) for name in self._factors.values()]
         units = keys + ([_joined(factors)] if factors else [])
-        centers = {n: f"(select mean_x{i} from mlm_survey)" for i, n in enumerate(needs.all_numbers)}
+        centers = {n: f"{self._prefix}center_{i}" for i, n in enumerate(needs.all_numbers)}
         numbers = [expression(n) for n in needs.all_numbers]
         return render(
             "one_query",
@@ -101,8 +101,9 @@ class SingleStatement:
             survey_of=needs.arguments
             | {"categories": [{"alias": f"c{i}", "expression": sql} for i, sql in enumerate(strata.values())]},
             missing_units=[*(f"case when {whole} is not null then {text} end" for whole, text in pairs), *factors],
+            centers=[{"name": name, "mean": f"mean_x{i}"} for i, name in enumerate(centers.values())],
             # factors are constant, as they are grouped by; the ranges within units tell which numbers are
-            moments_of=sums_arguments(self.schema, centers)
+            moments_of=sums_arguments(self.schema, {n: identifier(name) for n, name in centers.items()})
             | {"units": units, "constants": constants_arguments(needs.numbers)},
             residual_of=None
             if residual == PLAIN

@@ -68,10 +68,13 @@ def claim_tables(connection: duckdb.DuckDBPyConnection, table: str) -> None:
         With the name, and whether it is a table or a view.
     """
     *place, schema, name = with_schema(connection, table_parts(table))
-    for other in find_relations(connection, schema, *place):
+    # listed once: each list takes longer the more tables the database has
+    relations = find_relations(connection, schema, *place)
+    for other in relations:
         suffix = other[len(name) :]
         if other.startswith(name.lower()) and _SIBLING.fullmatch(suffix):
-            adopt(connection, table_claim(connection, table, suffix.removeprefix("_")))
+            claim = table_claim(connection, qualified(*place, schema, name), suffix.removeprefix("_"))
+            adopt(connection, claim, relations)
 
 
 def _is_earlier(connection: duckdb.DuckDBPyConnection, table: tuple[str, ...], suffix: str, relation: Relation) -> bool:
@@ -203,9 +206,12 @@ def write_moments(connection: duckdb.DuckDBPyConnection, moments: Moments, table
     parts = {"": frame, "description": description}
     for i, residual in enumerate(moments.residuals.values()):
         parts[f"residual_{i}"] = _residual_frame(residual)
+    *place, own_schema, name = with_schema(connection, table_parts(table))
+    relations = find_relations(connection, own_schema, *place)
     for suffix, content in parts.items():
+        claim = table_claim(connection, qualified(*place, own_schema, name), suffix)
         connection.register("mlm_frame", ArrowStream(content))
-        replace_table(connection, table_claim(connection, table, suffix), "as from mlm_frame")
+        replace_table(connection, claim, "as from mlm_frame", relations)
         connection.unregister("mlm_frame")
 
 

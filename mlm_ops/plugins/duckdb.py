@@ -18,8 +18,6 @@ import numpy as np
 from duckdb.func import FunctionNullHandling, PythonUDFType
 from numpy.typing import NDArray
 
-from mlm_ops.analyses.store.schema import TABLES
-from mlm_ops.analyses.store.tables import SQL_TYPES
 from mlm_ops.errors import DataError, MlmError, StoreError
 from mlm_ops.language import options
 from mlm_ops.language.request import compile_request
@@ -29,12 +27,16 @@ from mlm_ops.moments.record import Moments
 from mlm_ops.moments.single_statement import Answer, SingleStatement, read_answer
 from mlm_ops.results.fitting import fit_model
 from mlm_ops.results.tables import FIT_TABLES
+from mlm_ops.results.tables.columns import SQL_TYPES, ColumnTypes
+from mlm_ops.results.tables.effects import FIXED_EFFECTS, RANDOM_EFFECTS, VARIANCE_COMPONENTS
+from mlm_ops.results.tables.whole_models import FIT_STATISTICS, MODELS
 from mlm_ops.warehouse.boundary import checked
 from mlm_ops.warehouse.faults import first_line, sentence_of
 from mlm_ops.warehouse.source import open_source
 from mlm_ops.warehouse.sql import identifier, literal
 
 if TYPE_CHECKING:
+    import polars as pl
     import pyarrow as pa
 
     from mlm_ops.results.fit import Fit
@@ -46,6 +48,14 @@ FUNCTIONS = {
     "mlm_random_effects": "random_effects",
     "mlm_fit_statistics": "fit_statistics",
     "mlm_equations": "models",
+}
+#: Their columns. Those of all stored tables are in `mlm_ops.analyses.store.schema`, which imports structural models.
+_COLUMNS: dict[str, ColumnTypes] = {
+    "fixed_effects": FIXED_EFFECTS,
+    "variance_components": VARIANCE_COMPONENTS,
+    "random_effects": RANDOM_EFFECTS,
+    "fit_statistics": FIT_STATISTICS,
+    "models": MODELS,
 }
 #: The options of a call by name: those of a model, and what the relation is a table of.
 _OPTIONS = options.MODEL_OPTIONS | {"form": options.FORM}
@@ -161,7 +171,7 @@ def _macro(name: str, function: str, empty: bool, kind: str) -> str:
 
 
 def _struct_type(table: str) -> str:
-    fields = ", ".join(f"{identifier(name)} {SQL_TYPES[kind]}" for name, kind in TABLES[table].items())
+    fields = ", ".join(f"{identifier(name)} {SQL_TYPES[kind]}" for name, kind in _COLUMNS[table].items())
     return f"STRUCT(result_rows STRUCT({fields})[], fault VARCHAR)"
 
 
@@ -246,23 +256,24 @@ def _fit_function(table: str, on_note: Callable[[str], None] | None) -> Callable
 
 def _fit_rows(table: str, on_note: Callable[[str], None] | None, *arguments: pa.ChunkedArray) -> pa.Array:
     """The rows of one result table, or the fault that stood in the way."""
-    import pyarrow as pa
+    import polars as pl
 
-    results: list[dict[str, Any]] = []
+    schema = {"result_rows": pl.List(pl.Struct(_COLUMNS[table])), "fault": pl.String()}
+    results = [pl.DataFrame(schema=schema)]
     for i in range(len(arguments[0])):
         answer, request = ([column[i] for column in columns] for columns in (arguments[:5], arguments[5:]))
         try:
             fit = _FunctionCall(*(value.as_py() for value in request)).fit(*answer)
-            results.append({"result_rows": FIT_TABLES[table](fit).to_dicts(), "fault": None})
+            rows, fault = FIT_TABLES[table](fit).to_struct().implode(), None
         except Exception as error:
-            if (sentence := _sentence(error)) is None:
+            if (fault := _sentence(error)) is None:
                 raise
-            results.append({"result_rows": None, "fault": sentence})
-            continue
-        if on_note is not None:
+            rows = pl.Series([None])
+        results.append(pl.DataFrame({"result_rows": rows, "fault": [fault]}, schema))
+        if on_note is not None and fault is None:
             for note in fit.notes:
                 on_note(f"{fit.model.text}: {note}")
-    return pa.array(results, type=_arrow_type(table))
+    return pl.concat(results).to_struct().to_arrow().cast(_arrow_type(table))
 
 
 def _sentence(error: Exception) -> str | None:
@@ -272,21 +283,24 @@ def _sentence(error: Exception) -> str | None:
 
 def _columns(rows: pa.Scalar) -> dict[str, NDArray[Any]]:
     """Columns of a list of structs by name, as DuckDB's fetchnumpy has them; none of a null."""
+    import polars as pl
+
     if not rows.is_valid:
         return {}
-    structs = rows.values
-    return {field.name: _array(structs.field(i)) for i, field in enumerate(structs.type)}
+    # pyarrow's own to_numpy and array import pandas where it is installed
+    structs = pl.Series(pl.from_arrow(rows.values))
+    return {column.name: _array(column) for column in structs.struct.unnest()}
 
 
-def _array(values: pa.Array) -> NDArray[Any]:
-    array = values.to_numpy(zero_copy_only=False)
-    return np.ma.masked_array(array, values.is_null().to_numpy(zero_copy_only=False)) if values.null_count else array
+def _array(values: pl.Series) -> NDArray[Any]:
+    array = values.to_numpy()
+    return np.ma.masked_array(array, values.is_null().to_numpy()) if values.null_count() else array
 
 
 def _arrow_type(table: str) -> pa.DataType:
     import polars as pl
     import pyarrow as pa
 
-    fields = pl.DataFrame(schema=TABLES[table]).to_arrow().schema
+    fields = pl.DataFrame(schema=_COLUMNS[table]).to_arrow().schema
     row = pa.struct([pa.field(f.name, pa.string() if pa.types.is_large_string(f.type) else f.type) for f in fields])
     return pa.struct([("result_rows", pa.list_(row)), ("fault", pa.string())])

@@ -173,8 +173,13 @@ def check_ours(
     raise StoreError(f"{relation.shown} holds the {mark}, and the {claim.mark} would take its place. {claim.remedy}")
 
 
-def adopt(connection: duckdb.DuckDBPyConnection, claim: Claim) -> None:
+def adopt(connection: duckdb.DuckDBPyConnection, claim: Claim, relations: Mapping[str, Relation] | None = None) -> None:
     """Check a table if it exists, and mark it if an earlier mlm-ops made it.
+
+    Parameters
+    ----------
+    relations
+        The result of `find_relations` for the schema, if it is at hand.
 
     Raises
     ------
@@ -182,7 +187,7 @@ def adopt(connection: duckdb.DuckDBPyConnection, claim: Claim) -> None:
         As `check_ours`.
     """
     *place, schema, name = claim.table
-    relations = find_relations(connection, schema, *place)
+    relations = find_relations(connection, schema, *place) if relations is None else relations
     relation = relations.get(name.lower())
     if relation is not None and not check_ours(connection, claim, relations):
         _mark(connection, relation.kind, claim)

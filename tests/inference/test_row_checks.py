@@ -9,6 +9,7 @@ import pytest
 
 import mlm_ops as mlm
 from mlm_ops.errors import DataError
+from mlm_ops.inference.diagnostics import residuals
 from mlm_ops.inference.diagnostics.residuals import BINS, PROBABILITIES, check_residuals
 from mlm_ops.results.fit import Fit
 from mlm_ops.warehouse.source import Source, open_source
@@ -150,6 +151,40 @@ def test_many_rows_do_not_make_a_small_difference_matter() -> None:
         "ratio of the residuals' standard deviations one standard deviation above the mean and below; p adjusted for 2 "
         "predictors by Holm"
     )
+
+
+def test_bins_of_many_rows_are_cut_by_some_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same ones whatever the rows' order; everything but the cuts is of all rows."""
+    data = faulty(9)
+    fit = mlm.fit("y ~ x + (1 | g)", data)
+    exact = check_residuals(fit.prediction_query, open_source(data))
+    monkeypatch.setattr(residuals, "ENOUGH_ROWS", 600)
+    found = check_residuals(fit.prediction_query, open_source(data))
+    turned = check_residuals(fit.prediction_query, open_source(data.reverse()))
+    assert exact is not None
+    assert found is not None
+    assert turned is not None
+    assert (exact.share, found.share, turned.share) == (1, 3, 3)
+    assert exact.bins["x"].n.tolist() == [90] * BINS
+    n = found.bins["x"].n
+    assert n.sum() == 1800
+    assert n.tolist() != [90] * BINS
+    # the number of rows up to a cut varies by 1800 sqrt(p (1 - p) / 600), at most 37
+    assert np.abs(np.cumsum(n) - 90 * np.arange(1, BINS + 1)).max() < 4 * 37
+    assert found.bins["x"].n.tolist() == turned.bins["x"].n.tolist()
+    assert found.bins["x"].at == pytest.approx(turned.bins["x"].at, rel=EXACT, abs=EXACT)
+    assert found.quantiles == pytest.approx(exact.quantiles, rel=EXACT, abs=EXACT)
+    assert found.correlations == pytest.approx(exact.correlations, rel=EXACT, abs=EXACT)
+    note = fit.diagnostics(data).filter(diagnostic="binned_residual", term="x")["note"][0]
+    assert note == "mean residual of a bin, cut at the quantiles of one row in 3; p adjusted for 20 bins by Holm"
+
+
+def test_all_rows_cut_the_bins_where_many_are_equal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(residuals, "ENOUGH_ROWS", 10)
+    data = faulty(10).select("g", pl.col("x").gt(0).cast(pl.Int64), pl.col("y").round())
+    found = check_residuals(mlm.fit("y ~ x", data).prediction_query, open_source(data))
+    assert found is not None
+    assert (found.share, found.bins["x"].at.tolist()) == (1, [0.0, 1.0])
 
 
 def test_a_regression_has_residuals_too() -> None:

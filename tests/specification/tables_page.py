@@ -9,8 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from mlm_ops.analyses.store.schema import RENAMED, RESULT_TABLES
-from mlm_ops.analyses.store.tables import SQL_TYPES
-from mlm_ops.results.tables.columns import KEYS, ColumnTypes
+from mlm_ops.results.tables.columns import KEYS, SQL_TYPES, ColumnTypes
 from mlm_ops.results.tables.descriptions import COLUMNS, PREDICTIONS, ROWS, VERSION_OF_STORE
 from mlm_ops.warehouse.sql import identifier
 

@@ -215,6 +215,16 @@ def test_a_table_is_imported_by_its_name_and_is_no_file():
         _ = tables.fixd_effects
 
 
+def test_a_model_in_sql_does_not_wait_for_pandas_nor_for_structural_models():
+    code = """import sys, duckdb; from mlm_ops.plugins.duckdb import register
+connection = duckdb.connect(); register(connection)
+connection.execute("create table t as select g, g + n * n as y from range(3) a(g), range(4) b(n)")
+assert connection.sql("select estimate from mlm('y ~ 1 + (1 | g)', 't')").fetchall() == [(4.5,)]
+print([name for name in ('pandas', 'mlm_ops.structural') if name in sys.modules])"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 @pytest.mark.parametrize(
     "code",
     [

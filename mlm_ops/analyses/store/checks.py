@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mlm_ops.analyses.store.tables import SQL_TYPES
 from mlm_ops.analyses.store.version import REMEDY
 from mlm_ops.errors import StoreError
-from mlm_ops.results.tables.columns import ColumnTypes
+from mlm_ops.results.tables.columns import SQL_TYPES, ColumnTypes
 from mlm_ops.warehouse.connection import Connection
 from mlm_ops.warehouse.sql import identifier, qualified
 

@@ -11,20 +11,12 @@ import polars as pl
 from mlm_ops.analyses.store.schema import TABLES
 from mlm_ops.errors import StoreError
 from mlm_ops.moments.storage import transaction
-from mlm_ops.results.tables.columns import COUNT, FLAG, REAL, TEXT, ColumnTypes, Kind
+from mlm_ops.results.tables.columns import SQL_TYPES, ColumnTypes
 from mlm_ops.warehouse.arrow import ArrowStream
 from mlm_ops.warehouse.connection import Connection
 from mlm_ops.warehouse.faults import error_class, why_it_failed
 from mlm_ops.warehouse.ownership import Claim, Relation, check_ours, columns_of
 from mlm_ops.warehouse.sql import identifier, literal, qualified
-
-SQL_TYPES: dict[Kind, str] = {
-    TEXT: "varchar",
-    REAL: "double",
-    COUNT: "bigint",
-    FLAG: "boolean",
-    pl.Datetime("us", "UTC"): "timestamptz",
-}
 
 
 def claim_of(

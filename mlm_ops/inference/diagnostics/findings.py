@@ -166,6 +166,7 @@ def _quantiles(checks: RowChecks) -> Iterator[Finding]:
 
 def _bin_means(checks: RowChecks) -> Iterator[Finding]:
     """Student's t of each bin's mean, p values adjusted for the number of bins."""
+    cut = "" if checks.share == 1 else f", cut at the quantiles of one row in {checks.share}"
     for term, bins in checks.bins.items():
         if len(bins.n) == 0:
             continue
@@ -188,5 +189,5 @@ def _bin_means(checks: RowChecks) -> Iterator[Finding]:
                 df=float(bins.n[i] - 1) if has_test else None,
                 p_value=float(adjusted[i]) if has_test else None,
                 flagged=bool(has_test and adjusted[i] < ALPHA),
-                note=f"mean residual of a bin; p adjusted for {len(p)} bins by Holm",
+                note=f"mean residual of a bin{cut}; p adjusted for {len(p)} bins by Holm",
             )

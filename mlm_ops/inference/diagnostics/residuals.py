@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlm_ops.estimation.estimate import Estimate
-from mlm_ops.inference.prediction.sql import PredictionQuery
+from mlm_ops.inference.prediction.sql import ROW_HASH, PredictionQuery
 from mlm_ops.inference.random.effects import RandomEffects
 from mlm_ops.moments.arrays import Array
 from mlm_ops.moments.needs import find_needs
@@ -196,6 +196,9 @@ def _by_unit(products: Array, codes: NDArray[np.int64], size: int, first: int) -
 PROBABILITIES = (0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999)
 #: Bins of a predictor; fewer where it has few values.
 BINS = 20
+#: Rows that are enough to cut bins by, where there are twice as many: a bin then has a twentieth of all rows, give or
+#: take a thousandth of all.
+ENOUGH_ROWS = 2**16
 
 
 @dataclass(frozen=True)
@@ -236,6 +239,8 @@ class RowChecks:
         Of the squared standardised residuals with each predictor, by its name; not a number where it is constant.
     bins
         By predictor; the fixed part of the prediction is ``fixed_prediction``.
+    share
+        Bins are cut at the quantiles of about one row in so many, all other numbers being of all rows.
     """
 
     n: int
@@ -249,6 +254,7 @@ class RowChecks:
     square_std_dev: float
     correlations: dict[str, float]
     bins: dict[str, Bins]
+    share: int
 
 
 def check_residuals(query: PredictionQuery, source: Source, bins: int = BINS) -> RowChecks | None:
@@ -267,12 +273,14 @@ def check_residuals(query: PredictionQuery, source: Source, bins: int = BINS) ->
     predictors = {**query.predictors, "fixed_prediction": "fixed_prediction"}
     sql = render(
         "residual_checks",
-        predictions=query.sql(source.relation, kept=(), predictors=True),
+        predictions=query.sql(source.relation, kept=(), predictors=True, row_hash=True),
         probabilities=PROBABILITIES,
         cuts=[i / bins for i in range(1, bins)],
         predictors=list(predictors.values()),
+        row_hash=ROW_HASH,
+        enough_rows=ENOUGH_ROWS,
     )
-    ((n, mean, second, third, fourth, largest, quantiles, *squares, bin_rows),) = source.query(sql).fetchall()
+    ((n, mean, second, third, fourth, largest, quantiles, *squares, share, bin_rows),) = source.query(sql).fetchall()
     if not n or not second:
         return None
     by_term = {name: _bins([bin for bin in bin_rows if bin["term"] == i]) for i, name in enumerate(predictors)}
@@ -289,6 +297,7 @@ def check_residuals(query: PredictionQuery, source: Source, bins: int = BINS) ->
         square_std_dev=square_std_dev,
         correlations={name: float("nan" if r is None else r) for name, r in zip(predictors, correlations, strict=True)},
         bins=by_term,
+        share=share,
     )
 
 

@@ -44,6 +44,8 @@ from mlm_ops.warehouse.sql import category, expression, identifier, literal, ren
 PREFIX = "mlm_ops "
 #: Of a row's residual.
 STD_DEV = f"{PREFIX}std_dev"
+#: A hash of what the model reads of a row.
+ROW_HASH = f"{PREFIX}row_hash"
 
 
 @dataclass(frozen=True)
@@ -173,6 +175,7 @@ class PredictionQuery:
         kept: Sequence[str] | None = None,
         predictors: bool = False,
         std_dev: bool = False,
+        row_hash: bool = False,
     ) -> str:
         """The SELECT.
 
@@ -186,6 +189,9 @@ class PredictionQuery:
             The relation's columns that stay, all where it is not said; and whether the `predictors` stand beside them.
         std_dev
             Whether the residual's standard deviation in the row stands beside them, as column `STD_DEV`.
+        row_hash
+            Whether a hash of the row's numbers does, as column `ROW_HASH`: of those that were read, as what is computed
+            from estimates may differ in its last digit from fit to fit.
         """
         columns, units = self._columns, self.units
         sources = tables if tables is not None else [unit.values for unit in units]
@@ -212,12 +218,18 @@ class PredictionQuery:
             std_dev=self._std_dev,
             new_group=" or ".join(self._seen) or "false",
             made={"prefix": PREFIX, **{name: f"{PREFIX}{name}" for name in ("fixed", "random", "outcome")}},
-            alone=None if kept is None else self._chosen(kept, self._predictors if predictors else [], std_dev),
+            alone=None
+            if kept is None
+            else self._chosen(kept, self._predictors if predictors else [], std_dev, row_hash),
         )
 
-    def _chosen(self, kept: Sequence[str], predictors: Sequence[Variable], std_dev: bool) -> list[dict[str, str]]:
+    def _chosen(
+        self, kept: Sequence[str], predictors: Sequence[Variable], std_dev: bool, row_hash: bool
+    ) -> list[dict[str, str]]:
         chosen = [{"expression": identifier(column), "name": column} for column in kept]
         chosen += [{"expression": self._std_dev, "name": STD_DEV}] if std_dev else []
+        numbers = ", ".join(map(identifier, self._columns.values.values()))
+        chosen += [{"expression": f"hash({numbers})", "name": ROW_HASH}] if row_hash else []
         return chosen + [{"expression": self._value(v)[0], "name": self.predictors[label(v)]} for v in predictors]
 
     def _category(self, column: str) -> str:

@@ -13,13 +13,12 @@ import polars as pl
 from mlm_ops.analyses.centered import CenteredColumn
 from mlm_ops.analyses.file.analysis import Analysis
 from mlm_ops.analyses.store.schema import TABLES
-from mlm_ops.analyses.store.tables import SQL_TYPES
 from mlm_ops.language.model import Model, columns_of
 from mlm_ops.moments.needs import needs_of
 from mlm_ops.moments.record import Schema as MomentsSchema
 from mlm_ops.results.fit import Fit
 from mlm_ops.results.meaning import intercept_meanings
-from mlm_ops.results.tables.columns import KEYS, ColumnTypes
+from mlm_ops.results.tables.columns import KEYS, SQL_TYPES, ColumnTypes
 from mlm_ops.results.tables.descriptions import COLUMNS
 from mlm_ops.results.text.tables import cell_table
 from mlm_ops.results.words import code_block, counts, statistic, visible

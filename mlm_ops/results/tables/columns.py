@@ -13,6 +13,15 @@ TEXT, REAL, COUNT, FLAG = pl.String, pl.Float64, pl.Int64, pl.Boolean
 Kind = pl.DataType | type[pl.DataType]
 ColumnTypes = dict[str, Kind]
 
+#: What DuckDB calls these types.
+SQL_TYPES: dict[Kind, str] = {
+    TEXT: "varchar",
+    REAL: "double",
+    COUNT: "bigint",
+    FLAG: "boolean",
+    pl.Datetime("us", "UTC"): "timestamptz",
+}
+
 #: Every row of every result table but ``runs`` begins with these.
 KEYS: ColumnTypes = {"run_id": TEXT, "analysis": TEXT, "model": TEXT}
 

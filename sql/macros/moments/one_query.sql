@@ -3,15 +3,16 @@
    names. For hosts in which only one statement can be run, such as a table function.
    columns: list of {expression, name}, computed for each row; expected: names of columns that the relation should have,
    null for those that it has not; repeatable: whether the relation gives the same rows each time it is read;
-   survey_of, moments_of, residual_of: arguments of the macros, for the relation mlm_rows; a center may read mlm_survey;
+   survey_of, moments_of, residual_of: arguments of the macros, for the relation mlm_rows, which has the survey's means
+   for the last two, by the names in centers: list of {name, mean};
    survey_of.inside: numbers whose missing values are counted, and nothing else; missing_units: expressions whose
    missing values are counted as those of units. #}
-{% macro one_query(relation, columns, expected, repeatable, complete, survey_of, missing_units, moments_of, residual_of=none) %}
+{% macro one_query(relation, columns, expected, repeatable, complete, survey_of, missing_units, centers, moments_of, residual_of=none) %}
   {{- return(adapter.dispatch('one_query', 'mlm')(
-    relation, columns, expected, repeatable, complete, survey_of, missing_units, moments_of, residual_of)) -}}
+    relation, columns, expected, repeatable, complete, survey_of, missing_units, centers, moments_of, residual_of)) -}}
 {% endmacro %}
 
-{% macro default__one_query(relation, columns, expected, repeatable, complete, survey_of, missing_units, moments_of, residual_of=none) %}
+{% macro default__one_query(relation, columns, expected, repeatable, complete, survey_of, missing_units, centers, moments_of, residual_of=none) %}
 with mlm_described as (
   select list([column_name, column_type]) as columns
   from (describe select * from {{ relation }})
@@ -27,22 +28,33 @@ mlm_rows as {{ 'not materialized' if repeatable else 'materialized' }} (
     select {% for name in expected %}null as {{ mlm.identifier(name) }}{{ ', ' if not loop.last }}{% endfor %} where false
   ) as expected
 ),
-mlm_incomplete as (
-  select * from mlm_rows where not ({{ complete }})
-),
 mlm_survey as (
   {{ mlm.survey('mlm_rows', survey_of.numbers, survey_of.categories, [], complete, 0) }}
+),
+mlm_incomplete as (
+  -- where all rows are complete they need not be read once more
+  select * from mlm_rows where (select n_complete < n_rows from mlm_survey) and not ({{ complete }})
 ),
 mlm_missing as (
   {{ mlm.missing('mlm_incomplete', survey_of.numbers + survey_of.inside, survey_of.categories, missing_units) }}
 ),
+mlm_centered as (
+  -- one join, as a subquery for each center takes longer to plan
+  select
+    mlm_rows.*
+    {%- for center in centers %},
+    mlm_survey.{{ center.mean }} as {{ mlm.identifier(center.name) }}
+    {%- endfor %}
+  from mlm_rows
+  cross join mlm_survey
+),
 mlm_moments as (
-  {{ mlm.moments('mlm_rows', moments_of.units, moments_of.variables, moments_of.monomials, moments_of.constants, complete) }}
+  {{ mlm.moments('mlm_centered', moments_of.units, moments_of.variables, moments_of.monomials, moments_of.constants, complete) }}
 )
 {%- if residual_of is not none %},
 mlm_residual as (
   {{ mlm.residual_moments(
-    'mlm_rows', moments_of.units, moments_of.variables, moments_of.monomials, complete,
+    'mlm_centered', moments_of.units, moments_of.variables, moments_of.monomials, complete,
     residual_of.precision, residual_of.stratum, residual_of.time) }}
 )
 {%- endif %}

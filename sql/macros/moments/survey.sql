@@ -2,7 +2,8 @@
    every number; the levels of every category; and, from the first rows, which of them look constant within the units
    (`moments` confirms or refutes it), and which numbers are not the same in all rows.
    numbers: list of {alias, expression, ranged}; those with `ranged` get their smallest and largest value too (`ranges`
-   finds it for the others, where needed); categories: list of {alias, expression}; units: list of expressions. #}
+   finds it for the others, where needed); categories: list of {alias, expression}; units: list of expressions;
+   probe_rows: how many are the first rows, of none of which nothing is said. #}
 {% macro survey(relation, numbers, categories, units, complete, probe_rows=20000) %}
   {{- return(adapter.dispatch('survey', 'mlm')(relation, numbers, categories, units, complete, probe_rows)) -}}
 {% endmacro %}
@@ -27,7 +28,8 @@ totals as (
     {%- endfor %}
   from {{ relation }}
   where {{ complete }}
-),
+)
+{%- if probe_rows %},
 first_rows as (
   select
     {%- for unit in units %}
@@ -70,5 +72,7 @@ probe as (
     count(*) as n_units_probed
   from first_units
 )
-select * from present cross join totals cross join probe
+{%- endif %}
+select * from present cross join totals
+{{- ' cross join probe' if probe_rows }}
 {% endmacro %}
