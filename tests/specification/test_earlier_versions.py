@@ -47,13 +47,17 @@ def test_kept_moments_are_those_of_the_rows(warehouse):
 
 
 def test_kept_moments_give_the_stored_results(warehouse):
-    """To the last digits: processors differ in the last of them, and 1e-9 is far above that."""
+    """To the last digits: processors differ in the last of them, and 1e-9 is far above that.
+
+    Degrees of freedom by Satterthwaite depend on the Hessian, which the earlier version took one step before the end:
+    its own are 7e-8 from those at the end, where the Hessian is now.
+    """
     asked = analysis(warehouse, "kept")
     stored = read_latest(warehouse, "fixed_effects").filter(pl.col("analysis") == "kept")
     fitted = fit_collected(asked, load_moments(warehouse, "main.kept_moments"), warehouse).tables["fixed_effects"]
     assert fitted["term"].to_list() == stored["term"].to_list()
-    for column in ("estimate", "std_error", "df"):
-        assert fitted[column].to_list() == pytest.approx(stored[column].to_list(), rel=1e-9)
+    for column, tolerance in (("estimate", 1e-9), ("std_error", 1e-9), ("df", 1e-7)):
+        assert fitted[column].to_list() == pytest.approx(stored[column].to_list(), rel=tolerance)
 
 
 def test_kept_partitions_are_not_read_again(warehouse):
