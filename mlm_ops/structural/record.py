@@ -206,6 +206,7 @@ class SemRecord:
         if self.robust:
             notes.append(f"standard errors are cluster-robust over {statistics.n_clusters} clusters")
         notes += self._notes_of_missing([part for part in statistics.by_group if isinstance(part, ClusterSums)])
+        notes += self._notes_of_invariance()
         if any(self.n_dropped.values()):
             notes.append(rows_left_out(int(statistics.n_obs), self.n_rows, self.n_dropped))
         return notes
@@ -305,6 +306,17 @@ class SemRecord:
                 f"{count(empty)} of {count(self.n_rows)} rows have no value of any variable of level 1 and add nothing"
             )
         return notes
+
+    def _notes_of_invariance(self) -> list[str]:
+        """Why a factor model of several groups has no steps of invariance across them."""
+        table = self.estimate.table
+        has_steps = table.within.latent or table.between.latent
+        if self.grouping is None or not self.grouping.equal or table.slopes or not has_steps:
+            return []
+        return [
+            f"no steps of invariance across groups: they start from a model without group_equal, and this one has "
+            f"{', '.join(self.grouping.equal)} equal already; leave group_equal out to have them"
+        ]
 
     def _notes_of_clustering(self) -> list[str]:
         """Variables that differ between clusters and have no part there in the model."""

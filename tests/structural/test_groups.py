@@ -134,7 +134,13 @@ def test_the_ladder_over_groups_is_that_of_the_models() -> None:
     one = fitted("scalar_even").compare(fitted("metric_even")).row(0, named=True)
     assert one["statistic"] == pytest.approx(steps["statistic"][2], abs=1e-6)
     # one that is restricted already has none
-    assert fitted("metric_even").invariance.is_empty()
+    metric = fitted("metric_even")
+    assert metric.invariance.is_empty()
+    assert [note for note in metric.notes if "invariance" in note] == [
+        "no steps of invariance across groups: they start from a model without group_equal, and this one has loadings "
+        "equal already; leave group_equal out to have them"
+    ]
+    assert not any("invariance" in note for note in fitted("configural_even").notes)
 
 
 def test_the_latent_mean_of_the_second_group_is_free_where_intercepts_are_equal() -> None:
