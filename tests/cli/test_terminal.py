@@ -107,7 +107,14 @@ def test_a_table_of_modification_indices_shows_the_largest_of_each_model(capsys)
         for model, largest in (("first", 100), ("second", 1))
     ]
     frame = pl.concat(frames).with_columns(at_bound=pl.lit(False), **{name: pl.lit(v) for name, v in columns.items()})
-    run = {"analysis": "a", "n_obs": 9, "n_rows": 9, "data": "t", "finished_at": datetime(2026, 1, 1), "n_dropped": "{}"}
+    run = {
+        "analysis": "a",
+        "n_obs": 9,
+        "n_rows": 9,
+        "data": "t",
+        "finished_at": datetime(2026, 1, 1),
+        "n_dropped": "{}",
+    }
     keys = {"database": None, "analysis": None, "model": None, "side_by_side": None, "table": "sem_score_tests"}
     print_results(pl.DataFrame([run]), {"sem_score_tests": frame}, Namespace(**keys, all=False))
     text = capsys.readouterr().out
