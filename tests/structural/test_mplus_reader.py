@@ -528,3 +528,31 @@ def test_an_analysis_file_holds_the_text_of_an_input_and_no_path(tmp_path):
         parse_analysis(f"analysis: a\ndata: t\nmodels: {{m: 'y ~ 1 + (1 | g)'}}\nsem: {{s: {{mplus: '{secret}'}}}}\n")
     assert "This is no Mplus input." in str(caught.value)
     assert "hunter2" not in str(caught.value)
+
+
+LINES = ["VARIABLE: NAMES = y x g;", " CLUSTER = g;", "ANALYSIS: TYPE = TWOLEVEL;", "MODEL: %WITHIN%", " y ON x @;"]
+
+
+@pytest.mark.parametrize(
+    ("under", "sentence"),
+    [
+        ("|\n      " + "\n      ".join(LINES), "Line 12 (y ON x @) is not read: a number is missing."),
+        (
+            "|-  # as Mplus has it\n\n      " + "\n      ".join(LINES),
+            "Line 13 (y ON x @) is not read: a number is missing.",
+        ),
+        (
+            '"' + "\\n".join(LINES) + '"',
+            "Line 5 (y ON x @) is not read: a number is missing. Lines are those of the text under mplus.",
+        ),
+        (
+            "'y WITH x;'",
+            "This is no Mplus input. Expected commands such as VARIABLE: and MODEL:, each at the beginning of a line.",
+        ),
+    ],
+)
+def test_lines_of_an_input_in_an_analysis_file_are_those_of_the_file(under, sentence):
+    head = "# an analysis\nanalysis: a\ndata: t\nmodels: {m: 'y ~ 1 + (1 | g)'}\nsem:"
+    with pytest.raises(AnalysisError) as caught:
+        parse_analysis(f"{head}\n  s:\n    mplus: {under}\n")
+    assert str(caught.value).strip() == sentence
