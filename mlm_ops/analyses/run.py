@@ -35,6 +35,7 @@ from mlm_ops.results.tables.questions import contrasts, interaction_tables
 from mlm_ops.results.tables.suppression import publishable
 from mlm_ops.structural import tables as structural_tables
 from mlm_ops.structural.fitting import collect_sem, fit_sem
+from mlm_ops.structural.grouped_statistics import lost_groups
 from mlm_ops.warehouse.ownership import CENTERED, CENTERED_IN_POLARS, MOMENTS, check_not_read
 from mlm_ops.warehouse.relation import TABLE
 from mlm_ops.warehouse.sql import identifier
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from mlm_ops.analyses.file.questions import SlopeQuestion
     from mlm_ops.language.model import Model
     from mlm_ops.structural.fit import SemFit
+    from mlm_ops.structural.request import SemRequest
     from mlm_ops.warehouse.source import Source
 
 
@@ -249,9 +251,19 @@ def fit_analysis_sem(analysis: Analysis, name: str, moments: Moments, connection
     with model_in_errors(analysis, f"model {name} of sem", name):
         if request.missing == "ml":
             moments = collect_sem(request, open_rows(analysis, connection))
-        fitted = fit_sem(request, moments)
+        fitted = fit_sem(request, moments, _lost_groups(analysis, request, moments, connection))
         tell_fit(fitted, int(fitted.estimate.statistics.n_obs), fitted.estimate.log_likelihood)
     return fitted
+
+
+def _lost_groups(
+    analysis: Analysis, request: SemRequest, moments: Moments, connection: duckdb.DuckDBPyConnection
+) -> tuple[str, ...]:
+    """Groups of rows that a structural model has nothing of; those too small to be published are not named."""
+    if request.grouping is None or analysis.form != "rows" or not any(moments.n_dropped.values()):
+        return ()
+    sizes = lost_groups(open_rows(analysis, connection), moments, request.grouping.columns)
+    return tuple(name for name, size in sizes.items() if size >= analysis.min_publish_n)
 
 
 @quiet

@@ -14,13 +14,16 @@ from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
+import duckdb
 import numpy as np
 import polars as pl
 import pytest
 
 import mlm_ops as mlm
 from mlm_ops import SemFit
-from mlm_ops.errors import MlmError
+from mlm_ops.analyses.file.analysis import parse_analysis
+from mlm_ops.analyses.run import collect_analysis, fit_analysis_sem
+from mlm_ops.errors import DataError, MlmError
 from mlm_ops.structural.recentre import recentre_function
 from tests.structural.cases import REFERENCE, data
 
@@ -314,6 +317,43 @@ def test_rows_without_a_group_are_left_out_and_told() -> None:
     holes = rows().with_columns(region=pl.when(pl.col("cluster") >= 20).then("region"))
     found = mlm.sem(SHORT, holes, cluster="cluster", group="region")
     assert found.notes == ["230 of 2,500 rows left out for missing values (region 230)"]
+
+
+THIRD = pl.col("cluster") % 3 == 2
+HOLES = rows().with_columns(
+    region=pl.when(THIRD).then(pl.lit("o'hare")).otherwise("region"), x1=pl.when(~THIRD).then("x1")
+)
+LOST = "group \"o'hare\" of 'region' is not in the model: all its rows are left out"
+
+
+def test_a_group_none_of_whose_rows_is_in_the_model_is_named() -> None:
+    n = HOLES["x1"].null_count()
+    found = mlm.sem(SHORT, HOLES, cluster="cluster", group="region")
+    assert found.group_values == ("north", "south")
+    assert found.notes[-2:] == [f"{n} of 2,500 rows left out for missing values (x1 {n})", LOST]
+    with pytest.raises(DataError) as error:
+        mlm.sem(SHORT, HOLES.filter(pl.col("region") != "south"), cluster="cluster", group="region")
+    assert str(error.value) == (
+        "Groups are two or more. Got one value of 'region', north beside \"o'hare\", whose rows all miss a value; drop "
+        "group."
+    )
+
+
+@pytest.mark.parametrize("least", [1, 900])
+def test_a_lost_group_too_small_to_be_published_is_not_named(least: int) -> None:
+    analysis = parse_analysis(
+        f"{{analysis: a, data: main.t, levels: cluster, min_publish_n: {least}, "
+        "models: {m: y1 ~ x1 + (1 | cluster)}, "
+        f"sem: {{s: {{model: {json.dumps(SHORT)}, group: region}}}}}}"
+    )
+    with duckdb.connect() as connection:
+        connection.register("frame", HOLES)
+        connection.execute("create table main.t as from frame")
+        moments = collect_analysis(analysis, connection)
+        assert (LOST in fit_analysis_sem(analysis, "s", moments, connection).notes) is (least == 1)
+        # the rows are others by now
+        connection.execute("insert into main.t select * replace ('west' as region) from main.t limit 9")
+        assert LOST not in fit_analysis_sem(analysis, "s", moments, connection).notes
 
 
 def test_moments_by_group_serve() -> None:
