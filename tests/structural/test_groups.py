@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from functools import cache
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, get_args
 
 import duckdb
 import numpy as np
@@ -24,7 +24,11 @@ from mlm_ops import SemFit
 from mlm_ops.analyses.file.analysis import parse_analysis
 from mlm_ops.analyses.run import collect_analysis, fit_analysis_sem
 from mlm_ops.errors import DataError, MlmError
+from mlm_ops.language.options import GroupEqual
+from mlm_ops.structural.defaults import filled_items, model_variables
+from mlm_ops.structural.grouping import kind_of
 from mlm_ops.structural.recentre import recentre_function
+from mlm_ops.structural.syntax import parse_sem
 from tests.structural.cases import REFERENCE, data
 
 LOG_LIKELIHOOD, ESTIMATE, STD_ERROR, CHI_SQUARE, SCALED = 1e-5, 0.01, 0.01, 1e-3, 0.02
@@ -311,6 +315,16 @@ def test_what_is_equal_is_printed() -> None:
     partial = mlm.sem(CFA, rows(), cluster="cluster", group="region", group_equal="loadings", group_partial="fw =~ y2")
     assert str(partial).splitlines()[3] == "equal in all groups: loadings, but fw =~ y2"
     assert "Invariance across groups\n" in str(fitted("configural_even"))
+
+
+def test_every_word_of_group_equal_is_of_some_parameter() -> None:
+    """And a word that is none of the option's is refused by the type checker."""
+    model = parse_sem(
+        "level: 1\n f =~ y1 + y2\n g =~ y3 + y4\n f ~~ g\n y1 ~~ y3\nlevel: 2\n y1 ~ w1\n h =~ y1 + y2\n h ~ 1\n y2 ~ 1"
+    )
+    variables = dict(zip((1, 2), model_variables(model), strict=True))
+    kinds = {kind_of(item, variables[item.level]) for item, _ in filled_items(model)}
+    assert kinds == {None, *get_args(GroupEqual)}
 
 
 def test_rows_without_a_group_are_left_out_and_told() -> None:
