@@ -28,6 +28,8 @@ class MlmError(Exception):
     logged = False
     #: The level at which it is logged.
     level = logging.ERROR
+    #: Whether the same may go well the next time though nobody corrects anything: a file is locked, or a disk full.
+    may_pass = False
 
 
 class ArgumentError(MlmError, TypeError):
@@ -84,6 +86,8 @@ class NoRowsError(DataError):
 class RowsChangedError(DataError):
     """The rows changed between two queries of one fit, so that their results do not belong together."""
 
+    may_pass = True
+
 
 class IdentificationError(MlmError):
     """The rows cannot determine the model's parameters: one group, or as many parameters as rows."""
@@ -91,6 +95,8 @@ class IdentificationError(MlmError):
 
 class StoreError(MlmError):
     """The results store cannot be opened, written or read."""
+
+    may_pass = True
 
 
 class DamagedError(StoreError):

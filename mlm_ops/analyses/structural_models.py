@@ -10,6 +10,7 @@ from mlm_ops.logs import tell_fit
 from mlm_ops.results.tables.suppression import publishable
 from mlm_ops.structural import tables as structural_tables
 from mlm_ops.structural.fitting import collect_sem, fit_sem
+from mlm_ops.structural.grouped_statistics import lost_groups
 
 if TYPE_CHECKING:
     import duckdb
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from mlm_ops.analyses.file.analysis import Analysis
     from mlm_ops.moments.record import Moments
     from mlm_ops.structural.fit import SemFit
+    from mlm_ops.structural.request import SemRequest
 
 
 def sem_tables(analysis: Analysis, name: str, fitted: SemFit, moments: Moments) -> dict[str, pl.DataFrame]:
@@ -36,6 +38,16 @@ def fit_analysis_sem(analysis: Analysis, name: str, moments: Moments, connection
     with model_in_errors(analysis, f"model {name} of sem", name):
         if request.missing == "ml":
             moments = collect_sem(request, open_rows(analysis, connection))
-        fitted = fit_sem(request, moments)
+        fitted = fit_sem(request, moments, _lost_groups(analysis, request, moments, connection))
         tell_fit(fitted, int(fitted.estimate.statistics.n_obs), fitted.estimate.log_likelihood)
     return fitted
+
+
+def _lost_groups(
+    analysis: Analysis, request: SemRequest, moments: Moments, connection: duckdb.DuckDBPyConnection
+) -> tuple[str, ...]:
+    """Groups of rows that a structural model has nothing of; those too small to be published are not named."""
+    if request.grouping is None or analysis.form != "rows" or not any(moments.n_dropped.values()):
+        return ()
+    sizes = lost_groups(open_rows(analysis, connection), moments, request.grouping.columns)
+    return tuple(name for name, size in sizes.items() if size >= analysis.min_publish_n)

@@ -130,7 +130,7 @@ def show_rows(target: Console, name: str, read: Callable[[], Iterator[pl.DataFra
     if height <= PAGE:
         show_table(target, name, pl.concat(read()), "")
         return
-    layout, hidden = within(measure(map(readable, read())), target.width)
+    layout, hidden = within(measure(map(in_lines, read())), target.width)
     if target.is_terminal:
         # what is piped is read by programs, too, so that it stays whole
         layout, cut = with_narrow_prose(layout, target.width)
@@ -142,12 +142,17 @@ def show_rows(target: Console, name: str, read: Callable[[], Iterator[pl.DataFra
     target.print(
         Text(f" {'─' * (sum(map(layout.width, layout.columns)) + 2 * len(layout.columns) - 2)}"), soft_wrap=True
     )
-    for lines in lines_of(layout, map(readable, read())):
+    for lines in lines_of(layout, map(in_lines, read())):
         target.file.write(lines)
     target.print()
     if hidden:
         target.print(Text(f"  hidden at this width: {', '.join(hidden)}"), style="dim", soft_wrap=True)
         target.print()
+
+
+def in_lines(frame: pl.DataFrame) -> pl.DataFrame:
+    """The readable texts, each in one line, prose too: a line feed in it would begin what looks like another row."""
+    return readable(frame).with_columns(pl.col(pl.String).str.replace_all(r"\s*\n\s*", " "))
 
 
 def measure(frames: Iterable[pl.DataFrame]) -> TableLayout:

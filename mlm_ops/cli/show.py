@@ -11,7 +11,7 @@ import polars as pl
 from rich.console import Console
 
 from mlm_ops.cli.messages import command, short_path
-from mlm_ops.cli.terminal import LONG_TABLES, console, show_centering, show_table, show_tables
+from mlm_ops.cli.terminal import LONG_TABLES, console, show_centering, show_largest_indices, show_table, show_tables
 from mlm_ops.errors import MlmError
 from mlm_ops.language.spelling import did_you_mean, list_names, unknown_result
 from mlm_ops.reports.page.places import existing_report
@@ -37,6 +37,8 @@ def print_results(runs: pl.DataFrame, tables: dict[str, pl.DataFrame], options: 
             print(visible(beside.markdown() if options.side_by_side == "markdown" else beside.text(target.width)))
         elif options.table == "centering" and not options.all:
             show_centering(target, of_run["centering"], command_for("centering"), sentences=True)
+        elif options.table == "sem_score_tests" and not options.all:
+            show_largest_indices(target, of_run["sem_score_tests"], command_for("sem_score_tests"))
         elif options.table:
             limit = None if options.all else LONG_TABLES.get(options.table)
             show_table(target, options.table, of_run[options.table], command_for(options.table), limit)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import textwrap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import polars as pl
@@ -20,7 +20,7 @@ from mlm_ops.results.text.centering import remarks, versions_table
 from mlm_ops.results.text.side_by_side import NOTE_SUBJECTS, footnotes
 from mlm_ops.results.text.tables import cell_table
 from mlm_ops.results.words import CONTROL_CHARACTERS, REPLACEMENT, message, one_line, visible
-from mlm_ops.structural.largest_indices import remarks_on_indices
+from mlm_ops.structural.largest_indices import MOST_SHOWN, by_size, remarks_on_indices
 from mlm_ops.structural.random_paths import without_random_paths
 
 #: What `mlm show` prints of each table, in this order; a table asked for by name is printed whole.
@@ -128,7 +128,7 @@ PROSE_WIDTH = 24
 LONG_TABLES = {
     "random_effects": 10,
     "sem_scores": 10,
-    "sem_score_tests": 10,
+    "sem_score_tests": MOST_SHOWN,
     "groups": 10,
     "unit_lines": 10,
     "curves": 10,
@@ -195,10 +195,7 @@ def show_tables(target: Console, tables: Mapping[str, pl.DataFrame], all_rows: C
             criteria = comparable(frame, tables.get("fixed_effects"))
             columns, note = with_criteria(columns, criteria.columns), criteria.note
         if name == "sem_score_tests":
-            # of each model the largest
-            for _, rows in frame.group_by("model", maintain_order=True):
-                note = "; ".join(remarks_on_indices(rows))
-                show_table(target, name, rows.select("model", *columns), all_rows(name), LONG_TABLES.get(name), note)
+            show_largest_indices(target, frame, all_rows(name), columns)
             continue
         show_table(target, name, frame.select("model", *columns), all_rows(name), LONG_TABLES.get(name), note)
     others = [name for name, frame in tables.items() if name not in OVERVIEW and not frame.is_empty()]
@@ -206,6 +203,23 @@ def show_tables(target: Console, tables: Mapping[str, pl.DataFrame], all_rows: C
         line = f"further tables: {', '.join(others)}; each by {visible(all_rows('NAME'))}"
         target.print(Text(line), style="dim", soft_wrap=True)
         target.print()
+
+
+def show_largest_indices(
+    target: Console, frame: pl.DataFrame, all_rows: str, columns: Sequence[str] | None = None
+) -> None:
+    """Print the largest modification indices of each model, with what is to be known of them.
+
+    Parameters
+    ----------
+    all_rows
+        The command that prints every row of the table.
+    columns
+        What is printed beside the model; every column by default.
+    """
+    for _, rows in frame.group_by("model", maintain_order=True):
+        body = by_size(rows) if columns is None else by_size(rows).select("model", *columns)
+        show_table(target, "sem_score_tests", body, all_rows, MOST_SHOWN, "; ".join(remarks_on_indices(rows)))
 
 
 def show_centering(target: Console, frame: pl.DataFrame, all_rows: str, sentences: bool = False) -> None:

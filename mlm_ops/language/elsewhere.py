@@ -108,9 +108,16 @@ def function_here(name: str) -> str:
     return f" {sentence}" if sentence else ""
 
 
-def argument_here(name: str) -> str:
-    """Return " …", a sentence that says what another program's argument is called here; empty where none is known."""
-    sentence = ARGUMENTS.get(name.lower(), "")
+def argument_here(name: str, names: Iterable[str] = ()) -> str:
+    """Return " …", a sentence that says what another program's argument is called here.
+
+    It is empty where none is known, and where one of the `names` that there are differs by an s alone.
+
+    >>> argument_here("groups"), argument_here("groups", ["group"])
+    (' Groups stand in the formula, (1 | group), and in levels.', '')
+    """
+    word = name.lower()
+    sentence = "" if word.removesuffix("s") in names else ARGUMENTS.get(word, "")
     return f" {sentence}" if sentence else ""
 
 

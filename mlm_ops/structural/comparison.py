@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.special import gammaincc
+from scipy.special import chdtrc
 
 from mlm_ops.errors import IdentificationError, MlmError
 from mlm_ops.structural.estimate import GroupEstimate, SemEstimate, estimate_sem
@@ -87,11 +87,8 @@ def likelihood_ratio(smaller: SemEstimate, larger: SemEstimate) -> Ratio:
     statistic = max(0.0, 2 * (larger.log_likelihood - smaller.log_likelihood))
     factor, scaling = _scaling(smaller, larger, exact, df)
     scaled = statistic / factor
-    return Ratio(statistic, df, _p_value(statistic, df), factor, scaled, _p_value(scaled, df), scaling)
-
-
-def _p_value(statistic: float, df: int) -> float:
-    return float(gammaincc(df / 2, statistic / 2))
+    p_value, p_value_scaled = (float(chdtrc(df, value)) for value in (statistic, scaled))
+    return Ratio(statistic, df, p_value, factor, scaled, p_value_scaled, scaling)
 
 
 def _scaling(smaller: SemEstimate, larger: SemEstimate, exact: SemEstimate | None, df: int) -> tuple[float, str | None]:

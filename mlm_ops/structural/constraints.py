@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.special import gammaincc, ndtr
+from scipy.special import chdtrc, ndtr
 
 from mlm_ops.errors import FormulaError, IdentificationError, MlmError
 from mlm_ops.language.spelling import did_you_mean
@@ -219,4 +219,4 @@ def wald_test(table: ParameterTable, constraints: Sequence[Constraint], theta: A
     if is_one_sided:
         z = float(gaps[0] / np.sqrt(covariance[0, 0]))
         return WaldTest(statistic, 1, float(ndtr(z)))
-    return WaldTest(statistic, len(constraints), float(gammaincc(len(constraints) / 2, statistic / 2)))
+    return WaldTest(statistic, len(constraints), float(chdtrc(len(constraints), statistic)))

@@ -21,7 +21,7 @@ from mlm_ops.structural.cluster_sums import Statistics
 from mlm_ops.structural.constraints import check_constraints
 from mlm_ops.structural.estimate import estimate_sem
 from mlm_ops.structural.fit import SemFit
-from mlm_ops.structural.grouped_statistics import AnyStatistics, grouped_statistics, moments_by_group
+from mlm_ops.structural.grouped_statistics import AnyStatistics, grouped_statistics, lost_groups, moments_by_group
 from mlm_ops.structural.grouping import grouped_table
 from mlm_ops.structural.identification import check_identified
 from mlm_ops.structural.matrices import structure_of
@@ -121,7 +121,21 @@ def sem(
     )
     if isinstance(data, Moments):
         return fit_sem(request, moments_for(data, [request.columns_model]))
-    return fit_sem(request, collect_sem(request, open_source(data, connection)))
+    return fit_rows(request, open_source(data, connection))
+
+
+def fit_rows(request: SemRequest, source: Source) -> SemFit:
+    """Fit a model to rows.
+
+    Raises
+    ------
+    FormulaError, DataError, IdentificationError
+        As `collect_sem` and `fit_sem`.
+    """
+    moments = collect_sem(request, source)
+    grouping = request.grouping
+    lost = () if grouping is None else tuple(lost_groups(source, moments, grouping.columns))
+    return fit_sem(request, moments, lost)
 
 
 def collect_sem(request: SemRequest, source: Source) -> Moments:
@@ -139,8 +153,13 @@ def collect_sem(request: SemRequest, source: Source) -> Moments:
     return collect_patterns(source, model, table.columns, [slope.predictor for slope in table.slopes])
 
 
-def fit_sem(request: SemRequest, moments: Moments) -> SemFit:
+def fit_sem(request: SemRequest, moments: Moments, lost: tuple[str, ...] = ()) -> SemFit:
     """Fit a model to moments that were collected for it (and perhaps for others): no rows are touched.
+
+    Parameters
+    ----------
+    lost
+        Groups of rows that the moments have nothing of, as `lost_groups` finds them.
 
     Raises
     ------
@@ -150,7 +169,7 @@ def fit_sem(request: SemRequest, moments: Moments) -> SemFit:
     start = time.perf_counter()
     model, cluster, grouping, missing = request.model, request.cluster, request.grouping, request.missing
     whole = _whole(moments, missing)
-    groups = None if grouping is None else moments_by_group(whole, grouping.columns, cluster)
+    groups = None if grouping is None else moments_by_group(whole, grouping.columns, cluster, lost)
     if grouping is None or groups is None:
         table = parameter_table(model, request.slopes)
     else:
@@ -176,6 +195,7 @@ def fit_sem(request: SemRequest, moments: Moments) -> SemFit:
         n_dropped=dict(moments.n_dropped),
         moments=moments,
         observed=observed,
+        lost=lost,
     )
 
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from mlm_ops.errors import DataError, IdentificationError
 from mlm_ops.language.model import GroupingFactor, group_name
+from mlm_ops.language.spelling import list_names
 from mlm_ops.moments.arrays import Array
 from mlm_ops.moments.record import Moments
+from mlm_ops.moments.survey import run
 from mlm_ops.results.words import count
 from mlm_ops.structural.cluster_sums import Statistics, is_same_data, reorder_columns
 from mlm_ops.structural.grouping import MOST_GROUPS
 from mlm_ops.structural.statistics import CONSTANT
+from mlm_ops.warehouse.source import Source
+from mlm_ops.warehouse.sql import category
 
 
 @dataclass(frozen=True)
@@ -88,8 +92,24 @@ def are_same_rows(one: AnyStatistics, other: AnyStatistics) -> bool:
     return len(parts[0]) == len(parts[1]) and all(is_same_data(*pair) for pair in zip(*parts, strict=True))
 
 
+def lost_groups(source: Source, moments: Moments, group: GroupingFactor) -> dict[str, int]:
+    """The groups none of whose rows is in the moments, each with how many rows it has.
+
+    None are told of where the rows are others than those that the moments were collected from.
+    """
+    if not any(moments.n_dropped.values()):
+        return {}
+    columns = ", ".join(map(category, moments.columns_of(group)))
+    rows = run(source, f"select {columns}, count(*) from {source.relation} group by all").fetchall()
+    if sum(row[-1] for row in rows) != moments.n_rows:
+        return {}
+    present = set(map(str, moments.units_of(group)[1]))
+    sizes = {":".join(values): size for *values, size in rows if None not in values}
+    return {name: sizes[name] for name in sorted(sizes.keys() - present)}
+
+
 def moments_by_group(
-    moments: Moments, group: GroupingFactor, cluster: GroupingFactor
+    moments: Moments, group: GroupingFactor, cluster: GroupingFactor, lost: Sequence[str] = ()
 ) -> tuple[tuple[str, ...], tuple[Moments, ...]]:
     """The groups' values, sorted, and the moments of each.
 
@@ -101,7 +121,8 @@ def moments_by_group(
     codes, labels = moments.units_of(group)
     name = group_name(group)
     if len(labels) < 2:
-        raise DataError(f"Groups are two or more. Got one value of {name!r}, {labels[0]}; drop group.")
+        others = f" beside {list_names(map(repr, lost))}, whose rows all miss a value" if lost else ""
+        raise DataError(f"Groups are two or more. Got one value of {name!r}, {labels[0]}{others}; drop group.")
     if len(labels) > MOST_GROUPS:
         raise DataError(
             f"A model has at most {MOST_GROUPS} groups. Got {count(len(labels))} values of {name!r}; a column of so "

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from mlm_ops.errors import FormulaError, MlmError
 from mlm_ops.language.model import GroupingFactor, group_name
-from mlm_ops.language.options import SlopeCentering
+from mlm_ops.language.options import GroupEqual, SlopeCentering
 from mlm_ops.language.spelling import did_you_mean
 from mlm_ops.structural.defaults import Variables, filled_items, model_variables
 from mlm_ops.structural.model import BETWEEN, WITHIN, Item, SemModel
@@ -65,7 +65,7 @@ class Grouping:
         but = f", but {', '.join(self.partial)}" if self.partial else ""
         return f"{', '.join(self.equal)}{but}" if self.equal else None
 
-    def holds(self, kind: str, level: int) -> bool:
+    def holds(self, kind: GroupEqual, level: int) -> bool:
         """Whether a kind of parameters is equal at a level."""
         return kind in self.equal or any(
             f"{word}({kind})" in self.equal for word, number in LEVELS.items() if number == level
@@ -177,26 +177,31 @@ def _partial_names(item: Item) -> Iterator[str]:
 
 
 def _is_held(item: Item, variables: Variables, grouping: Grouping) -> bool:
-    """Whether `group_equal` names an item's kind; intercepts and variances of exogenous variables have none."""
+    """Whether `group_equal` names an item's kind."""
+    kind = kind_of(item, variables)
+    return kind is not None and grouping.holds(kind, item.level)
+
+
+def kind_of(item: Item, variables: Variables) -> GroupEqual | None:
+    """What `group_equal` calls an item; intercepts and variances of exogenous variables have no such name."""
     latent = (*variables.latent, *variables.slopes)
     observed = item.lhs in variables.observed and item.lhs not in variables.exogenous
     is_variance = item.lhs == item.rhs
     match item.op:
         case "=~":
-            kind = "loadings"
+            return "loadings"
         case "~":
-            kind = "regressions"
+            return "regressions"
         case "~1" if item.lhs in latent:
-            kind = "means"
+            return "means"
         case "~1" if observed:
-            kind = "intercepts"
+            return "intercepts"
         case "~~" if item.lhs in latent:
-            kind = "lv.variances" if is_variance else "lv.covariances"
+            return "lv.variances" if is_variance else "lv.covariances"
         case "~~" if observed:
-            kind = "residuals" if is_variance else "residual.covariances"
+            return "residuals" if is_variance else "residual.covariances"
         case _:
-            return False
-    return grouping.holds(kind, item.level)
+            return None
 
 
 def _with_free_means(

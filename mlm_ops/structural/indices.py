@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from scipy.special import chndtr, chndtrinc, gammaincc
+from scipy.special import chdtrc, chndtr, chndtrinc
 
 #: The interval of RMSEA that papers report, and the RMSEA up to which fit is called close.
 RMSEA_LEVEL, CLOSE = 0.90, 0.05
@@ -61,7 +61,7 @@ def fit_indices(chi_square: float, df: int, baseline: float, baseline_df: int, n
     return FitIndices(
         chi_square,
         df,
-        float(gammaincc(df / 2, chi_square / 2)) if df > 0 else math.nan,
+        float(chdtrc(df, chi_square)) if df > 0 else math.nan,
         baseline,
         baseline_df,
         _cfi(chi_square, df, baseline, baseline_df),
@@ -104,7 +104,7 @@ def _rmsea_interval(chi_square: float, df: int, n: float) -> tuple[float, float,
     limits = []
     for share in (1 - tail, tail):
         # where even no misfit at all puts chi-square below that quantile the limit is zero
-        above = 1 - float(gammaincc(df / 2, chi_square / 2)) > share
+        above = 1 - float(chdtrc(df, chi_square)) > share
         noncentrality = float(chndtrinc(chi_square, df, share)) if above else 0.0
         limits.append(math.sqrt(noncentrality / (df * n)))
     return limits[0], limits[1], 1 - float(chndtr(chi_square, df, n * df * CLOSE**2))

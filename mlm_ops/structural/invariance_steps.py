@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 from mlm_ops.errors import MlmError
+from mlm_ops.language.options import GroupEqual
 from mlm_ops.results.tables.columns import frame
 from mlm_ops.results.words import LABELS
 from mlm_ops.structural.comparison import Ratio, likelihood_ratio
@@ -24,7 +25,7 @@ from mlm_ops.structural.table_columns import RATIO, SEM_INVARIANCE
 #: Said below the steps where the last of them stands.
 REMARK_ON_SCALAR = "variances of zero are on their bound: p of the scalar step is too large"
 #: Steps across groups of rows, each with the restrictions of those before, as `group_equal` names them.
-GROUP_RESTRICTIONS = {"metric": "loadings", "scalar": "intercepts", "strict": "residuals"}
+GROUP_RESTRICTIONS: dict[str, GroupEqual] = {"metric": "loadings", "scalar": "intercepts", "strict": "residuals"}
 #: The first step, the model as it is.
 CONFIGURAL = "configural"
 

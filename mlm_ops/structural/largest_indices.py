@@ -19,6 +19,12 @@ def largest_indices(tests: pl.DataFrame) -> pl.DataFrame:
     return _largest(tests).select(*keys, *SHOWN)
 
 
+def by_size(tests: pl.DataFrame) -> pl.DataFrame:
+    """The rows of one model, the largest first whatever order they come in; equal ones by what they are of."""
+    names = ["population", "level", "lhs", "op", "rhs", "restriction"]
+    return tests.sort(-pl.col("statistic"), *names, nulls_last=True, maintain_order=True)
+
+
 def remarks_on_indices(tests: pl.DataFrame) -> list[str]:
     """What is to be known of the largest rows."""
     remarks = [
@@ -31,8 +37,7 @@ def remarks_on_indices(tests: pl.DataFrame) -> list[str]:
 
 
 def _largest(tests: pl.DataFrame) -> pl.DataFrame:
-    keys = ["model"] if "model" in tests.columns else []
-    # whatever order the rows come in; equal ones by what they are of
-    names = ["population", "level", "lhs", "op", "rhs", "restriction"]
-    by_size = tests.sort(*keys, -pl.col("statistic"), *names, nulls_last=True, maintain_order=True)
-    return by_size.group_by(keys, maintain_order=True).head(MOST_SHOWN) if keys else by_size.head(MOST_SHOWN)
+    if "model" not in tests.columns:
+        return by_size(tests).head(MOST_SHOWN)
+    of_models = tests.sort("model", nulls_last=True).partition_by("model", maintain_order=True)
+    return pl.concat([tests.clear(), *(by_size(rows).head(MOST_SHOWN) for rows in of_models)])

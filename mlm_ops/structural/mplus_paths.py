@@ -23,6 +23,10 @@ _NOT_OFFERED = {
     "^": "lagged variables are not offered; make them in a view",
     "~": "priors are for Bayesian estimation, which is not offered",
 }
+#: Before a number in parentheses, as labels begin with a letter.
+_EQUAL = "equal"
+#: Numbers of so many digits are no numbers of parameters.
+_MOST_DIGITS = 10
 _UNCLEAR = "it is no statement of loadings, regressions, covariances, variances or means"
 
 
@@ -122,6 +126,8 @@ class Paths:
             return
         for entries, labels in labelled:
             pairs = [(a, e, n) for a in left for e in entries for n in e.names]
+            if len(_numbers_of(labels)) > 1 and 1 < len(left) < len(pairs):
+                raise _UnreadError("a list of numbers is of a list on one side; write a statement for each on the left")
             if word == "WITH":
                 pairs = [pair for pair in pairs if pair[0] != pair[2]]
             self._add_pairs(statement, level, _OPERATORS[word], pairs, labels)
@@ -157,7 +163,8 @@ class Paths:
         for number, (lhs, entry, rhs) in enumerate(pairs):
             label = (labels[number] if len(labels) > 1 else labels[0]) if labels else None
             is_marker = op == "=~" and not entry.freed and not self._has_indicators(level, lhs) and not self.of_group
-            if len(labels) == 1 < len(pairs) and (entry.fixed is not None or is_marker):
+            is_of_list = len(pairs) > 1 and (len(labels) == 1 or label in _numbers_of(labels))
+            if is_of_list and (entry.fixed is not None or is_marker):
                 # what is fixed is equal to nothing
                 label = None
             key = (level, lhs, op, rhs)
@@ -176,6 +183,11 @@ class Paths:
 
     def _has_indicators(self, level: int, factor: str) -> bool:
         return any(key[:3] == (level, factor, "=~") for key in self.items)
+
+
+def _numbers_of(labels: Sequence[str]) -> list[str]:
+    """The labels that are numbers in the input."""
+    return [label for label in labels if label.removeprefix(_EQUAL).isdecimal()]
 
 
 class _UnreadError(Exception):
@@ -263,8 +275,10 @@ class _Words:
             return ()
         labels: list[str] = []
         while not self.take(")"):
+            if len(labels) > MOST_VARIABLES**2:
+                raise FormulaError(TOO_MANY_VARIABLES)
             if self.kind == "number":
-                labels.append(f"equal{self.advance()}")
+                labels += self._numbers()
                 continue
             if self.kind != "name":
                 raise _UnreadError("labels in parentheses are names or numbers")
@@ -277,6 +291,21 @@ class _Words:
                 raise _UnreadError("labels in parentheses are names or numbers")
             labels += [self.names.of(name) for name in names]
         return tuple(labels)
+
+    def _numbers(self) -> list[str]:
+        """``1``, or ``1-3``: a number for each of a list of parameters, and equal ones make parameters equal.
+
+        Mplus User's Guide, ch. 17, on constraining parameter values to be equal.
+        """
+        first = last = self.advance()
+        if self.take("-"):
+            last = self.advance() if self.kind == "number" else ""
+        is_whole = all(text.isdecimal() and len(text) < _MOST_DIGITS for text in (first, last))
+        if not is_whole or int(first) > int(last):
+            raise _UnreadError("numbers in parentheses are whole, and rise, as in (1-3)")
+        if int(last) - int(first) > MOST_VARIABLES**2:
+            raise FormulaError(TOO_MANY_VARIABLES)
+        return [f"{_EQUAL}{number}" for number in range(int(first), int(last) + 1)]
 
     def labelled(self, entries: list[_Entry]) -> list[tuple[list[_Entry], tuple[str, ...]]]:
         """The list by its labels: those in parentheses are of what stands before them on their line."""

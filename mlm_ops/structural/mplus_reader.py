@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from mlm_ops.errors import DataError, FormulaError
 from mlm_ops.language.options import CONNECTION, MPLUS, Missing, SlopeCentering
 from mlm_ops.structural.fit import SemFit
-from mlm_ops.structural.fitting import collect_sem, fit_sem
+from mlm_ops.structural.fitting import fit_rows
 from mlm_ops.structural.model import BETWEEN, WITHIN, Item
 from mlm_ops.structural.mplus_commands import (
     NamesOfInput,
@@ -142,7 +142,7 @@ class MplusModel:
             As `mlm_ops.sem`.
         """
         request = sem_request(self.text, **self.options)
-        return fit_sem(request, collect_sem(request, self._prepared(open_source(data, connection))))
+        return fit_rows(request, self._prepared(open_source(data, connection)))
 
     def _prepared(self, source: Source) -> Source:
         if not self._steps:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mlm_ops.language.model import GroupingFactor
 from mlm_ops.language.options import Missing, SlopeCentering
+from mlm_ops.language.spelling import list_names
 from mlm_ops.moments.arrays import Array
 from mlm_ops.moments.patterns import complete_units
 from mlm_ops.moments.record import Moments
@@ -68,6 +69,8 @@ class SemRecord:
         The moments that the model was fitted to.
     observed
         The same contextual effect by observed cluster means, for the ready model ``contextual``.
+    lost
+        Groups of rows none of whose rows is in the model.
     """
 
     request: SemRequest
@@ -77,6 +80,7 @@ class SemRecord:
     n_dropped: dict[str, int]
     moments: Moments
     observed: SemContextualEffect | None = None
+    lost: tuple[str, ...] = ()
 
     @property
     def model(self) -> SemModel:
@@ -206,8 +210,21 @@ class SemRecord:
         if self.robust:
             notes.append(f"standard errors are cluster-robust over {statistics.n_clusters} clusters")
         notes += self._notes_of_missing([part for part in statistics.by_group if isinstance(part, ClusterSums)])
-        if any(self.n_dropped.values()):
-            notes.append(rows_left_out(int(statistics.n_obs), self.n_rows, self.n_dropped))
+        notes += self._notes_of_invariance()
+        return notes + self._notes_of_rows()
+
+    def _notes_of_rows(self) -> list[str]:
+        """How many rows are left out, and the groups of which that is every row."""
+        if not any(self.n_dropped.values()):
+            return []
+        notes = [rows_left_out(int(self.estimate.statistics.n_obs), self.n_rows, self.n_dropped)]
+        if self.grouping is not None and self.lost:
+            names = f"{list_names(map(repr, self.lost))} of {self.grouping.name!r}"
+            notes.append(
+                f"group {names} is not in the model: all its rows are left out"
+                if len(self.lost) == 1
+                else f"groups {names} are not in the model: all their rows are left out"
+            )
         return notes
 
     def _notes_of_bounds(self) -> list[str]:
@@ -305,6 +322,17 @@ class SemRecord:
                 f"{count(empty)} of {count(self.n_rows)} rows have no value of any variable of level 1 and add nothing"
             )
         return notes
+
+    def _notes_of_invariance(self) -> list[str]:
+        """Why a factor model of several groups has no steps of invariance across them."""
+        table = self.estimate.table
+        has_steps = table.within.latent or table.between.latent
+        if self.grouping is None or not self.grouping.equal or table.slopes or not has_steps:
+            return []
+        return [
+            f"no steps of invariance across groups: they start from a model without group_equal, and this one has "
+            f"{', '.join(self.grouping.equal)} equal already; leave group_equal out to have them"
+        ]
 
     def _notes_of_clustering(self) -> list[str]:
         """Variables that differ between clusters and have no part there in the model."""

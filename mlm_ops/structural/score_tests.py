@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from scipy.special import gammaincc
+from scipy.special import chdtrc
 
 from mlm_ops.moments.arrays import Array
 from mlm_ops.moments.rank import ALIASING_TOLERANCE
@@ -255,10 +255,10 @@ def _block_tests(
     epc = -gradient / information * step
     columns = {
         "statistic": statistic,
-        "p_value": gammaincc(0.5, statistic / 2),
+        "p_value": chdtrc(1, statistic),
         "scaling_factor": statistic / scaled,
         "statistic_scaled": scaled,
-        "p_value_scaled": gammaincc(0.5, scaled / 2),
+        "p_value_scaled": chdtrc(1, scaled),
         "epc": epc,
         "epc_std_all": epc * _factors(estimate, chosen),
     }

@@ -54,7 +54,7 @@ def checked(**options: Option) -> Callable[[Callable[Parameters, Result]], Calla
 
 def _unknown_argument(function: str, name: str, names: tuple[str, ...]) -> ArgumentError:
     parameters = [each for each in names if each != "self"]
-    hint = argument_here(name) or did_you_mean(name, parameters)
+    hint = argument_here(name, parameters) or did_you_mean(name, parameters)
     return ArgumentError(f"{function}() has no argument {name!r}.{hint} It takes {', '.join(parameters) or 'none'}.")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import duckdb
 
-from mlm_ops.errors import DamagedError, StoreError
+from mlm_ops.errors import DamagedError, MlmError, StoreError
 
 #: The classes of DuckDB's errors about a full disk, a damaged file or a lack of memory. A damaged block may be reported
 #: as an internal error, or by the base class.
@@ -86,6 +86,17 @@ def is_damage(error: BaseException) -> bool:
             return True
         cause = cause.__cause__
     return False
+
+
+def may_pass(error: BaseException) -> bool:
+    """Whether a later try may go well though nobody corrects anything.
+
+    So it is where files, locks, networks or memory are the cause, and where rows changed meanwhile.
+    """
+    passing = (OSError, MemoryError, duckdb.HTTPException, *FILE_FAULTS)
+    return any(
+        cause.may_pass if isinstance(cause, MlmError) else isinstance(cause, passing) for cause in _causes(error)
+    )
 
 
 def error_class(error: BaseException) -> type[StoreError]:

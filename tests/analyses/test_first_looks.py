@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import duckdb
+import numpy as np
+import polars as pl
 import pytest
 
 from mlm_ops.analyses.file.analysis import parse_analysis
@@ -112,7 +114,8 @@ def test_identifiers_are_no_variables_and_times_are_times(looks: dict[str, Guess
 def test_every_column_has_a_role_or_a_reason(looks: dict[str, Guess], sources: dict[str, Source]) -> None:
     for name, roles in looks.items():
         left_out = {column for _, names in roles.left_out for column in names} | {c for c, _ in roles.redundant}
-        assert left_out | variables(roles) | set(roles.levels) | {roles.time} - {None} == set(sources[name].types)
+        has_role = variables(roles) | {*roles.levels, roles.crossed, roles.time} - {None}
+        assert left_out | has_role == set(sources[name].types)
         assert left_out.isdisjoint(variables(roles))
 
 
@@ -132,9 +135,62 @@ def test_first_models_are_what_a_person_writes(looks: dict[str, Guess]) -> None:
         "contextual",
         "mAch ~ within(ses) + between(ses) + minrty + sx + sector + (1 | school)",
     )
+    assert models["lme4_Penicillin"] == ("empty", "diameter ~ 1 + (1 | plate) + (1 | sample)")
+    assert [name for name, roles in looks.items() if roles.crossed is not None] == ["lme4_Penicillin"]
     assert models["nlme_Machines"] == ("predictors", "score ~ Machine + (1 | Worker)")
     assert models["lme4_Pastes"] == ("predictors", "strength ~ cask + (1 | sample) + (1 | batch)")
     assert models["statsmodels_grunfeld"] == (
         "growth",
         "invest ~ center(year) + within(capital) + between(capital) + within(value) + between(value) + (1 | firm)",
     )
+
+
+DATA = Path(__file__).parents[1] / "specification" / "reference" / "data"
+
+
+def test_lecturers_are_crossed_with_the_students_who_rate_them() -> None:
+    roles = guess(open_source(DATA / "insteval_small.csv"))
+    assert (roles.levels, roles.n_groups, roles.crossed, roles.n_crossed) == (("s",), (300,), "d", 1029)
+    text = analysis_text("ratings", "main.ratings", roles)
+    assert "# 7,228 rows; groups: 300 of s, and across them 1,029 of d\n" in text
+    assert (
+        "# s and d are crossed: rows of one s are of several of d, and the other way round, so that the models have "
+        "both.\n# To leave d out, take + (1 | d) out of every formula.\nmodels:\n"
+    ) in text
+    lines = [line for line in text.splitlines() if "(1 | s)" in line or "| s) +" in line]
+    assert len(lines) == 3
+    assert all(line.endswith(' + (1 | d)"') for line in lines)
+    model = parse_analysis(text.replace(" + (1 | d)", "")).compiled_models["empty"]
+    assert model.groups == (("s",),)
+
+
+def test_crossed_samples_and_plates_have_lme4s_variances() -> None:
+    roles = guess(open_source(DATA / "penicillin.csv"))
+    with duckdb.connect() as connection:
+        connection.execute(f"create table rows as from '{DATA / 'penicillin.csv'}'")
+        analysis = parse_analysis(analysis_text("a", "main.rows", roles))
+        variances = fit_analysis(analysis, connection).tables["variance_components"].filter(model="empty")
+    # lme4 1.1.31, REML, as in reference/cases/penicillin_reml.json
+    by_group = dict(zip(variances["group"], variances["estimate"], strict=True))
+    assert (by_group["plate"], by_group["sample"]) == pytest.approx((0.7169, 3.7309), abs=1e-4)
+
+
+def crossed_rows(schools: int, begins_anew: bool, effect: float) -> pl.DataFrame:
+    """Rows of schools with 20 numbers of students each, in two terms unless the numbers begin anew in each school."""
+    random = np.random.default_rng(3)
+    terms = 1 if begins_anew else 2
+    school, student, _ = (grid.ravel() for grid in np.mgrid[:schools, :20, :terms])
+    score = random.normal(size=schools)[school] + effect * random.normal(size=20)[student]
+    return pl.DataFrame({"school": school, "student": student, "score": score + random.normal(size=len(school))})
+
+
+@pytest.mark.parametrize(
+    ("begins_anew", "effect", "crossed"), [(False, 1.0, "student"), (True, 1.0, None), (False, 0.0, None)]
+)
+def test_numbers_that_begin_anew_and_factors_without_effect_are_not_crossed(
+    begins_anew: bool, effect: float, crossed: str | None
+) -> None:
+    """They stay candidates for the groups, or are left out with the reason."""
+    roles = guess(open_source(crossed_rows(30, begins_anew, effect)))
+    assert (roles.levels, roles.outcome, roles.crossed) == (("school",), "score", crossed)
+    assert "student" not in variables(roles)

@@ -117,6 +117,18 @@ def test_prose_is_cut_to_the_room_of_a_terminal_and_whole_in_a_pipe(monkeypatch)
     assert not any("hidden" in line for line in printed[False])
 
 
+def test_a_line_feed_in_prose_or_a_label_begins_no_row(monkeypatch):
+    monkeypatch.setattr(long_tables, "PAGE", 0)
+    frame = pl.DataFrame(
+        {"model": "m", "term": ["a", "b"], "label": ["x", "y\nz"], "note": ["one\n two", None], "estimate": [0.5, 1.5]}
+    )
+    for piece in (1, 2):
+        assert [line.split() for line in lines(frame, 200, piece).splitlines()[4:6]] == [
+            ["a", "x", "one", "two", "0.5000"],
+            ["b", "y", "z", "1.500"],
+        ]
+
+
 @pytest.fixture(scope="module")
 def store(fitted_again: Path) -> Path:
     """A store whose latest run has 30,000 random effects of one model, after those of the other."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+from argparse import Namespace
+from datetime import datetime
 
 import polars as pl
 import pytest
 from rich.console import Console
 
 import mlm_ops as mlm
+from mlm_ops.cli.show import print_results
 from mlm_ops.cli.terminal import show_centering, show_table, show_tables
 from tests.structural.cases import data
 
@@ -94,6 +97,32 @@ def test_the_largest_modification_indices_are_printed_with_what_they_are() -> No
     assert f"and {frame.height - 10} more rows: mlm show --table sem_score_tests --all" in text
     assert "modification indices explore: of many some are large by chance" in text
     assert "population" not in text
+
+
+def test_a_table_of_modification_indices_shows_the_largest_of_each_model(capsys) -> None:
+    names = [f"y{number:02d}" for number in range(12)]
+    columns = {"analysis": "a", "population": None, "level": 1, "op": "=~", "rhs": "f", "restriction": "left out"}
+    frames = [
+        pl.DataFrame({"model": [model] * 12, "lhs": names, "statistic": [float(largest + n) for n in range(12)]})
+        for model, largest in (("first", 100), ("second", 1))
+    ]
+    frame = pl.concat(frames).with_columns(at_bound=pl.lit(False), **{name: pl.lit(v) for name, v in columns.items()})
+    run = {
+        "analysis": "a",
+        "n_obs": 9,
+        "n_rows": 9,
+        "data": "t",
+        "finished_at": datetime(2026, 1, 1),
+        "n_dropped": "{}",
+    }
+    keys = {"database": None, "analysis": None, "model": None, "side_by_side": None, "table": "sem_score_tests"}
+    print_results(pl.DataFrame([run]), {"sem_score_tests": frame}, Namespace(**keys, all=False))
+    text = capsys.readouterr().out
+    for model in ("first", "second"):
+        below = text.split(f"sem_score_tests of {model}\n")[1].split("modification indices explore")[0]
+        assert [name for name in names if name in below] == names[2:]
+        assert below.index("y11") < below.index("y02")
+    assert text.count("and 2 more rows: mlm show --table sem_score_tests --all\n") == 2
 
 
 def test_modification_indices_of_groups_are_printed_with_their_group() -> None:

@@ -138,6 +138,8 @@ def test_arguments_of_structural_models_and_of_methods() -> None:
         "sem() has no argument 'robst'. Did you mean 'robust'? It takes text, data, cluster, connection, robust, "
         "slopes, missing, group, group_equal, group_partial."
     )
+    with pytest.raises(MlmError, match=r"^sem\(\) has no argument 'groups'\. Did you mean 'group'\? It takes"):
+        mlm.sem("level: 1\ny ~~ y", DATA, "g", groups="r")  # type: ignore[call-arg]
     with pytest.raises(
         MlmError, match=r"^compare\(\) has no argument 'large'\. Did you mean 'larger'\? It takes larger"
     ):

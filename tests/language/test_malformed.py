@@ -604,18 +604,28 @@ FILES: list[tuple[str, str]] = [
     (
         FILE + "sem:\n  s:\n    mplus: |\n      VARIABLE: NAMES = y g; CLUSTER = g;\n      ANALYSIS: TYPE = TWOLEVEL;\n"
         "        ESTIMATOR = BAYES;\n      MODEL: %WITHIN% y;\n",
-        "Line 3 (ESTIMATOR = BAYES) is not read: estimators are ML and MLR here.",
+        "Line 12 (ESTIMATOR = BAYES) is not read: estimators are ML and MLR here.",
     ),
     (
         FILE + "sem:\n  s:\n    mplus: |\n      VARIABLE: NAMES = y x g; CLUSTER = g; WITHIN = x;\n"
         "      DEFINE: CENTER x (GRANDMEAN);\n      ANALYSIS: TYPE = TWOLEVEL;\n      MODEL: %WITHIN% y ON x;\n",
         "DEFINE and MISSING codes of an Mplus input make columns, and an analysis takes those of its data; make them "
-        'in a view: select * replace ("x" - avg("x") over () as "x") from ….',
+        'in a view: select * replace ((case when not isnan(cast("x" as double)) then cast("x" as double) end - '
+        'avg(case when not isnan(cast("x" as double)) then cast("x" as double) end) over ()) as "x") from ….',
     ),
     (
         FILE + "sem: {s: 'nonsense'}\n",
         "Model 's' of sem: The model does not parse: expected one of =~ ~ ~~ := but found the end of the "
         "line.\n  nonsense\n          ^",
+    ),
+    (
+        FILE + "sem: {s: {model: 'f =~ a + b', score_tests: yes please}}\n",
+        "sem.s.score_tests: got 'yes please'; expected true or false.",
+    ),
+    (
+        FILE + "sem: {s: {model: 'f =~ a + b', groups: r}}\n",
+        "unknown key 'sem.s.groups' (did you mean 'group'?); expected one of model, cluster, robust, slopes, "
+        "missing, group, group_equal, group_partial, score_tests, mplus.",
     ),
     (
         FILE + "sem: {s: {model: 'f =~ a + b', robust: perhaps}}\n",

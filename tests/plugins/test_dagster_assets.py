@@ -239,8 +239,9 @@ def test_assets_are_functions(pupils: Pupils, small: Analysis, warehouse: Wareho
     with warehouse.connection() as connection:
         connection.register("rows", pupils(groups=25))
         connection.execute("create table main.pupils as from rows")
-    with pytest.raises(DataError, match="There are no moments"):
+    with pytest.raises(dg.Failure, match="There are no moments") as caught:
         list(assets[dg.AssetKey(["small", "models", "anova"])](context))
+    assert isinstance(caught.value.__cause__, DataError)
     result = assets[dg.AssetKey(["small", "moments"])](context)
     assert result.metadata["n_obs"].value == 375
 

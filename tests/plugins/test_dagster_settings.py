@@ -14,7 +14,15 @@ import pytest
 from dagster_duckdb import DuckDBResource
 
 from mlm_ops.analyses.file.analysis import Analysis, parse_analysis
-from mlm_ops.errors import AnalysisError, MlmError, ProjectError, StoreError
+from mlm_ops.errors import (
+    AnalysisError,
+    DataError,
+    FormulaError,
+    MlmError,
+    ProjectError,
+    RowsChangedError,
+    StoreError,
+)
 from mlm_ops.plugins.dagster import Warehouse, build_analysis_assets, build_new_data_sensor
 from mlm_ops.plugins.dagster.run import _warehouses
 from mlm_ops.plugins.dagster.warehouse import as_warehouse, database_file
@@ -55,7 +63,7 @@ def test_steps_have_a_pool_and_are_tried_again(small: Analysis) -> None:
 def test_a_step_that_waited_in_vain_is_tried_again(
     small: Analysis, pupils: Pupils, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mlm_ops.plugins.dagster.plan.StepSettings.delay", 0.01)
+    monkeypatch.setattr("mlm_ops.plugins.dagster.plan.RETRY_DELAY", 0.01)
     table(tmp_path / "warehouse.duckdb", pupils(25))
     waits = iter([True, False])
     connection = Warehouse.connection
@@ -69,6 +77,56 @@ def test_a_step_that_waited_in_vain_is_tried_again(
     result = run(small, {"warehouse": Warehouse(directory=str(tmp_path))}, retries=1)
     assert result.success
     assert [event.step_key for event in result.all_events if event.is_step_up_for_retry] == ["small__centered"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "retries", "separate"),
+    [
+        (DataError("The table main.pupils has no column 'z'."), 0, False),
+        (FormulaError("A term is not understood."), 0, True),
+        (RowsChangedError("The rows changed meanwhile."), 1, False),
+        (StoreError("The database is open in another process."), 1, True),
+        (duckdb.IOException("IO Error: no such host"), 1, False),
+    ],
+)
+def test_what_somebody_has_to_correct_is_not_tried_again(
+    fault: Exception,
+    retries: int,
+    separate: bool,
+    small: Analysis,
+    pupils: Pupils,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The sentence is the same in Dagster's events, and a DataError that a failing disk caused is tried again."""
+    monkeypatch.setattr("mlm_ops.plugins.dagster.plan.RETRY_DELAY", 0.01)
+    table(tmp_path / "warehouse.duckdb", pupils(25))
+
+    def failing(*_: object) -> None:
+        if isinstance(fault, MlmError):
+            raise fault
+        raise DataError("The file cannot be read.") from fault
+
+    monkeypatch.setattr("mlm_ops.plugins.dagster.fit_assets.fit_one_model", failing)
+    warehouse = {"warehouse": Warehouse(directory=str(tmp_path))}
+    result = run(small, warehouse, retries=1, centered=False, separate_steps=separate)
+    assert not result.success
+    assert sum(event.is_step_up_for_retry for event in result.all_events) == retries * (len(small.models) ** separate)
+    failure = next(event for event in result.all_events if event.is_step_failure)
+    sentence = str(fault) if isinstance(fault, MlmError) else "The file cannot be read."
+    assert sentence in str(failure.step_failure_data.error)
+
+
+def test_a_column_that_does_not_exist_fails_at_once(small: Analysis, pupils: Pupils, tmp_path: Path) -> None:
+    table(tmp_path / "warehouse.duckdb", pupils(25).drop("x"))
+    result = run(small, {"warehouse": Warehouse(directory=str(tmp_path))}, retries=3)
+    assert not any(event.is_step_up_for_retry for event in result.all_events)
+    failures = [event.step_failure_data for event in result.all_events if event.is_step_failure]
+    assert len(failures) == 2
+    for failure in failures:
+        assert failure.user_failure_data.description == (
+            "analysis small, model slope: Column 'x' is not in table main.pupils. Its columns are school, y."
+        )
 
 
 def test_keys_have_a_prefix(small: Analysis, pupils: Pupils, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from mlm_ops.analyses.file.analysis import Analysis, parse_analysis
 from mlm_ops.analyses.run import AnalysisResult
+from mlm_ops.errors import RowsChangedError
 from mlm_ops.plugins.dagster import Warehouse, build_analysis_assets, checks
 from mlm_ops.plugins.dagster import partition_fits as fit_partitions
 from mlm_ops.plugins.dagster.plan import CHECKS
@@ -115,7 +116,19 @@ def test_a_partition_that_fails_a_check_is_withheld_alone(
 
 
 @pytest.mark.usefixtures("rows")
-def test_a_step_that_is_tried_again_writes_its_rows_once(warehouse: Warehouse) -> None:
+@pytest.mark.parametrize("changed", [True, False])
+def test_a_step_that_is_tried_again_writes_its_rows_once(
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch, changed: bool
+) -> None:
+    """It is where rows changed meanwhile, and not where rows of one school have to be another partition's."""
+
+    def fit_changed(analysis: Analysis, *arguments: Any) -> AnalysisResult:
+        if changed and analysis.analysis == "small[9]":
+            raise RowsChangedError("The rows changed meanwhile.")
+        return fit_part(analysis, *arguments)
+
+    fit_part = fit_partitions._fit
+    monkeypatch.setattr(fit_partitions, "_fit", fit_changed)
     waves = dg.StaticPartitionsDefinition(["0", "1", "9"])
     with warehouse.connection() as connection:
         # one school, which no multilevel model is of
@@ -134,7 +147,7 @@ def test_a_step_that_is_tried_again_writes_its_rows_once(warehouse: Warehouse) -
             .resolve_job_def("job")
             .execute_in_process(instance=instance, tags=tags, raise_on_error=False, run_config=QUIET)
         )
-    assert [event.is_step_up_for_retry for event in result.all_events].count(True) == 1
+    assert [event.is_step_up_for_retry for event in result.all_events].count(True) == changed
     with warehouse.connection() as connection:
         written = connection.execute("select analysis, count(*) from mlm.runs group by analysis order by 1").fetchall()
     assert written == [("small[0]", 1), ("small[1]", 1)]

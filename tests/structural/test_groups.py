@@ -12,16 +12,23 @@ from __future__ import annotations
 import json
 from functools import cache
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, get_args
 
+import duckdb
 import numpy as np
 import polars as pl
 import pytest
 
 import mlm_ops as mlm
 from mlm_ops import SemFit
-from mlm_ops.errors import MlmError
+from mlm_ops.analyses.file.analysis import parse_analysis
+from mlm_ops.analyses.run import collect_analysis, fit_analysis_sem
+from mlm_ops.errors import DataError, MlmError
+from mlm_ops.language.options import GroupEqual
+from mlm_ops.structural.defaults import filled_items, model_variables
+from mlm_ops.structural.grouping import kind_of
 from mlm_ops.structural.recentre import recentre_function
+from mlm_ops.structural.syntax import parse_sem
 from tests.structural.cases import REFERENCE, data
 
 LOG_LIKELIHOOD, ESTIMATE, STD_ERROR, CHI_SQUARE, SCALED = 1e-5, 0.01, 0.01, 1e-3, 0.02
@@ -134,7 +141,13 @@ def test_the_ladder_over_groups_is_that_of_the_models() -> None:
     one = fitted("scalar_even").compare(fitted("metric_even")).row(0, named=True)
     assert one["statistic"] == pytest.approx(steps["statistic"][2], abs=1e-6)
     # one that is restricted already has none
-    assert fitted("metric_even").invariance.is_empty()
+    metric = fitted("metric_even")
+    assert metric.invariance.is_empty()
+    assert [note for note in metric.notes if "invariance" in note] == [
+        "no steps of invariance across groups: they start from a model without group_equal, and this one has loadings "
+        "equal already; leave group_equal out to have them"
+    ]
+    assert not any("invariance" in note for note in fitted("configural_even").notes)
 
 
 def test_the_latent_mean_of_the_second_group_is_free_where_intercepts_are_equal() -> None:
@@ -304,10 +317,57 @@ def test_what_is_equal_is_printed() -> None:
     assert "Invariance across groups\n" in str(fitted("configural_even"))
 
 
+def test_every_word_of_group_equal_is_of_some_parameter() -> None:
+    """And a word that is none of the option's is refused by the type checker."""
+    model = parse_sem(
+        "level: 1\n f =~ y1 + y2\n g =~ y3 + y4\n f ~~ g\n y1 ~~ y3\nlevel: 2\n y1 ~ w1\n h =~ y1 + y2\n h ~ 1\n y2 ~ 1"
+    )
+    variables = dict(zip((1, 2), model_variables(model), strict=True))
+    kinds = {kind_of(item, variables[item.level]) for item, _ in filled_items(model)}
+    assert kinds == {None, *get_args(GroupEqual)}
+
+
 def test_rows_without_a_group_are_left_out_and_told() -> None:
     holes = rows().with_columns(region=pl.when(pl.col("cluster") >= 20).then("region"))
     found = mlm.sem(SHORT, holes, cluster="cluster", group="region")
     assert found.notes == ["230 of 2,500 rows left out for missing values (region 230)"]
+
+
+THIRD = pl.col("cluster") % 3 == 2
+HOLES = rows().with_columns(
+    region=pl.when(THIRD).then(pl.lit("o'hare")).otherwise("region"), x1=pl.when(~THIRD).then("x1")
+)
+LOST = "group \"o'hare\" of 'region' is not in the model: all its rows are left out"
+
+
+def test_a_group_none_of_whose_rows_is_in_the_model_is_named() -> None:
+    n = HOLES["x1"].null_count()
+    found = mlm.sem(SHORT, HOLES, cluster="cluster", group="region")
+    assert found.group_values == ("north", "south")
+    assert found.notes[-2:] == [f"{n} of 2,500 rows left out for missing values (x1 {n})", LOST]
+    with pytest.raises(DataError) as error:
+        mlm.sem(SHORT, HOLES.filter(pl.col("region") != "south"), cluster="cluster", group="region")
+    assert str(error.value) == (
+        "Groups are two or more. Got one value of 'region', north beside \"o'hare\", whose rows all miss a value; drop "
+        "group."
+    )
+
+
+@pytest.mark.parametrize("least", [1, 900])
+def test_a_lost_group_too_small_to_be_published_is_not_named(least: int) -> None:
+    analysis = parse_analysis(
+        f"{{analysis: a, data: main.t, levels: cluster, min_publish_n: {least}, "
+        "models: {m: y1 ~ x1 + (1 | cluster)}, "
+        f"sem: {{s: {{model: {json.dumps(SHORT)}, group: region}}}}}}"
+    )
+    with duckdb.connect() as connection:
+        connection.register("frame", HOLES)
+        connection.execute("create table main.t as from frame")
+        moments = collect_analysis(analysis, connection)
+        assert (LOST in fit_analysis_sem(analysis, "s", moments, connection).notes) is (least == 1)
+        # the rows are others by now
+        connection.execute("insert into main.t select * replace ('west' as region) from main.t limit 9")
+        assert LOST not in fit_analysis_sem(analysis, "s", moments, connection).notes
 
 
 def test_moments_by_group_serve() -> None:

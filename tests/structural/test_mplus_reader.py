@@ -241,6 +241,39 @@ def test_lists_labels_and_values():
     ]
 
 
+#: Statements with lists of numbers, and the terms that they are of level 1; the first two are the User's Guide's
+#: (ch. 17, constraining parameter values to be equal), in names of ours.
+NUMBERS = {
+    "f BY y1\n y2-y3 (2-3); h BY x\n v-w (2-3)": ["f =~ y1 + equal2*y2 + equal3*y3", "h =~ x + equal2*v + equal3*w"],
+    "f BY y1-y3 (1-3); h BY x-w (1-3)": ["f =~ y1 + equal2*y2 + equal3*y3", "h =~ x + equal2*v + equal3*w"],
+    "f BY y1-y3* (1-3); f@1": ["f =~ equal1*NA*y1 + equal2*y2 + equal3*y3", "f ~~ 1*f"],
+    "f BY y1 y2@.5 y3 (1 2 - 3)": ["f =~ y1 + 0.5*y2 + equal3*y3"],
+    "y1-y3 ON x (4-6)": ["y1 ~ equal4*x", "y2 ~ equal5*x", "y3 ~ equal6*x"],
+    "y1 ON x-w (1-3)": ["y1 ~ equal1*x + equal2*v + equal3*w"],
+    "y1-y2 (09-10)": ["y1 ~~ equal9*y1", "y2 ~~ equal10*y2"],
+}
+
+
+@pytest.mark.parametrize("statements", NUMBERS)
+def test_a_list_of_numbers_has_one_for_each_parameter_of_a_list(statements):
+    text = read(f"%WITHIN%\n {statements};\n%BETWEEN%\n y;", use="y y1-y3 x v w", within="x v", between="z").text
+    terms = [line.strip() for line in text.split("level: 2")[0].splitlines()]
+    assert [line for line in terms if line in NUMBERS[statements]] == NUMBERS[statements]
+
+
+def test_parameters_of_one_number_are_one():
+    """The same model with named labels has the same likelihood."""
+    rows = data("demo_twolevel")
+    head = "VARIABLE: NAMES = y1-y6 cluster; CLUSTER = cluster; ANALYSIS: TYPE = TWOLEVEL;\nMODEL: %WITHIN%\n"
+    head = head.replace(" ANALYSIS", "\nANALYSIS")
+    model = mlm.from_mplus(f"{head} f BY y1-y3 (1-3); h BY y4-y6 (1-3);\n %BETWEEN%\n y1-y6;")
+    named = "level: 1\n f =~ y1 + b*y2 + c*y3\n h =~ y4 + b*y5 + c*y6\nlevel: 2\n"
+    named += "\n".join(f" y{i} ~~ y{i}" for i in range(1, 7))
+    ours, theirs = (mlm.sem(text, rows, cluster="cluster") for text in (model.text, named))
+    assert ours.estimate.n_parameters == theirs.estimate.n_parameters
+    assert ours.estimate.log_likelihood == pytest.approx(theirs.estimate.log_likelihood, abs=1e-7)
+
+
 def test_new_parameters_and_constraints():
     model = read(
         "%WITHIN%\n y ON x (a);\n%BETWEEN%\n y ON w (b);\nMODEL CONSTRAINT:\n NEW(ratio*.5 gap);\n"
@@ -345,6 +378,12 @@ FAULTS = {
     "i q | y@0 x@1": "of the names before | only slopes of regressions are offered, as in s | y ON x",
     "s1 s2 | y ON x": "each slope is of one regression, and 2 names stand for 1",
     "y-f ON x": "y-f is no list of variables",
+    "y ON x (1-3)": "3 labels stand for 1 parameters",
+    "y ON x (2-1)": "numbers in parentheses are whole, and rise, as in (1-3)",
+    "y ON x (1.5)": "numbers in parentheses are whole, and rise, as in (1-3)",
+    "y ON x (1-)": "numbers in parentheses are whole, and rise, as in (1-3)",
+    f"y ON x ({'9' * 20})": "numbers in parentheses are whole, and rise, as in (1-3)",
+    "y x ON y x (1-4)": "a list of numbers is of a list on one side; write a statement for each on the left",
     "y AT x": "individually varying times of observation are not offered; make time a column of level 1",
 }
 
@@ -489,3 +528,31 @@ def test_an_analysis_file_holds_the_text_of_an_input_and_no_path(tmp_path):
         parse_analysis(f"analysis: a\ndata: t\nmodels: {{m: 'y ~ 1 + (1 | g)'}}\nsem: {{s: {{mplus: '{secret}'}}}}\n")
     assert "This is no Mplus input." in str(caught.value)
     assert "hunter2" not in str(caught.value)
+
+
+LINES = ["VARIABLE: NAMES = y x g;", " CLUSTER = g;", "ANALYSIS: TYPE = TWOLEVEL;", "MODEL: %WITHIN%", " y ON x @;"]
+
+
+@pytest.mark.parametrize(
+    ("under", "sentence"),
+    [
+        ("|\n      " + "\n      ".join(LINES), "Line 12 (y ON x @) is not read: a number is missing."),
+        (
+            "|-  # as Mplus has it\n\n      " + "\n      ".join(LINES),
+            "Line 13 (y ON x @) is not read: a number is missing.",
+        ),
+        (
+            '"' + "\\n".join(LINES) + '"',
+            "Line 5 (y ON x @) is not read: a number is missing. Lines are those of the text under mplus.",
+        ),
+        (
+            "'y WITH x;'",
+            "This is no Mplus input. Expected commands such as VARIABLE: and MODEL:, each at the beginning of a line.",
+        ),
+    ],
+)
+def test_lines_of_an_input_in_an_analysis_file_are_those_of_the_file(under, sentence):
+    head = "# an analysis\nanalysis: a\ndata: t\nmodels: {m: 'y ~ 1 + (1 | g)'}\nsem:"
+    with pytest.raises(AnalysisError) as caught:
+        parse_analysis(f"{head}\n  s:\n    mplus: {under}\n")
+    assert str(caught.value).strip() == sentence

@@ -16,10 +16,28 @@ import pytest
 
 from mlm_ops.cli import main as cli
 from mlm_ops.cli.main import main
-from mlm_ops.warehouse.faults import first_line, sentence_of, why_it_failed
+from mlm_ops.errors import DataError, MlmError, ProjectError, RowsChangedError, StoreError
+from mlm_ops.warehouse.faults import first_line, may_pass, sentence_of, why_it_failed
 
 HSB = Path(__file__).parents[1] / "specification" / "reference" / "data" / "hsb.csv"
 LONG = "n" * 300
+
+
+@pytest.mark.parametrize(
+    ("error", "cause", "passes"),
+    [
+        (StoreError("It is locked."), None, True),
+        (RowsChangedError("They changed."), None, True),
+        (DataError("There is no such column."), None, False),
+        (DataError("There is no such column."), duckdb.BinderException("Binder Error: no column"), False),
+        (DataError("It cannot be read."), duckdb.HTTPException("HTTP Error: 503"), True),
+        (DataError("It cannot be read."), OSError(errno.EIO, "Input/output error"), True),
+        (ProjectError("A number is none."), ValueError("no number"), False),
+    ],
+)
+def test_which_errors_may_be_gone_the_next_time(error: MlmError, cause: Exception | None, passes: bool) -> None:
+    error.__cause__ = cause
+    assert may_pass(error) is passes
 
 
 def said(command: list[str], capsys: pytest.CaptureFixture[str]) -> str:

@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, PrivateAttr, ValidationError, model
 
 from mlm_ops.analyses.file.keys import (
     LEVEL_KEYS,
+    MPLUS_KEY,
     History,
     ModelSpec,
     Names,
@@ -325,7 +326,7 @@ def parse_analysis(text: str) -> Analysis:
         keys = {
             "": list(Analysis.model_fields),
             "models": [*ModelSpec.model_fields, *LEVEL_KEYS],
-            "sem": [*SemSpec.model_fields, "mplus"],
+            "sem": [*SemSpec.model_fields, MPLUS_KEY],
         }
         raise AnalysisError(sentences(error, keys)) from error
     # compiled here, so that a fault in a formula or its options shows before any query

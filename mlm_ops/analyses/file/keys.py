@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
@@ -19,8 +19,13 @@ from mlm_ops.language.options import DfMethod, Estimator, Missing, Robust, Slope
 from mlm_ops.language.spelling import list_names
 from mlm_ops.warehouse.files.reading import FileOptions
 
+if TYPE_CHECKING:
+    from mlm_ops.structural.mplus_reader import MplusModel
+
 #: Keys of a model that may stand instead of its formula; more levels go on like this.
 LEVEL_KEYS = ("level 1", "level 2", "level 3")
+#: Key of a structural model that may stand instead of its text.
+MPLUS_KEY = "mplus"
 #: What stands under a key of the file that no option of `language.options` is.
 EXPECTED = {
     "analysis": "a name",
@@ -40,6 +45,7 @@ EXPECTED = {
     "compare": "a list of model names, or of pairs [reference, model]",
     "predictions": "true or false",
     "robust": "true or false",
+    "score_tests": "true or false",
     "sem": "a mapping of names to texts of structural equation models",
     "model": options.SEM_TEXT.expected,
 }
@@ -127,6 +133,37 @@ class SemSpec(Record):
     score_tests: bool = False
 
 
+class TextInFile(str):
+    """A text that stands in its file line by line, below so many others."""
+
+    lines_above: int
+
+    def __new__(cls, text: str, lines_above: int) -> TextInFile:
+        """Take the text, and the number of lines of the file above its first."""
+        self = super().__new__(cls, text)
+        self.lines_above = lines_above
+        return self
+
+
+def _read_mplus(text: str) -> MplusModel:
+    """Read an Mplus input, whose lines are those of the analysis file where it stands there line by line.
+
+    Raises
+    ------
+    ValueError
+        It is not read.
+    """
+    from mlm_ops.structural.mplus_reader import read_input
+
+    above = text.lines_above if isinstance(text, TextInFile) else 0
+    try:
+        return read_input("\n" * above + text)
+    except MlmError as error:
+        sentence = str(error).rstrip(".")
+        where = "" if above or "Line " not in sentence else ". Lines are those of the text under mplus"
+        raise ValueError(f"{sentence}{where}") from error
+
+
 def sem_spec(spec: Any) -> Any:
     """A bare text is the model's; an Mplus input is a model's text and its options, which keys beside it overrule.
 
@@ -137,17 +174,12 @@ def sem_spec(spec: Any) -> Any:
     """
     if isinstance(spec, str):
         return {"model": spec}
-    if not isinstance(spec, Mapping) or "mplus" not in spec:
+    if not isinstance(spec, Mapping) or MPLUS_KEY not in spec:
         return spec
-    others = {key: value for key, value in spec.items() if key != "mplus"}
-    if "model" in others or not isinstance(spec["mplus"], str):
+    others = {key: value for key, value in spec.items() if key != MPLUS_KEY}
+    if "model" in others or not isinstance(spec[MPLUS_KEY], str):
         raise ValueError("sem takes either model, or mplus with the text of an Mplus input; write one of them")
-    from mlm_ops.structural.mplus_reader import read_input
-
-    try:
-        model = read_input(spec["mplus"])
-    except MlmError as error:
-        raise ValueError(str(error).rstrip(".")) from error
+    model = _read_mplus(spec[MPLUS_KEY])
     if model.has_new_columns:
         raise ValueError(
             "DEFINE and MISSING codes of an Mplus input make columns, and an analysis takes those of its data; make "

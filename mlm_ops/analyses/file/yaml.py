@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from mlm_ops.analyses.file.keys import BY_OPTION, EXPECTED
+from mlm_ops.analyses.file.keys import BY_OPTION, EXPECTED, MPLUS_KEY, TextInFile
 from mlm_ops.errors import AnalysisError
 from mlm_ops.language.elsewhere import argument_here
 from mlm_ops.language.option_values import value_text
@@ -88,9 +88,10 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Refuse duplicate keys."""
+        """Refuse duplicate keys; an Mplus input that stands line by line knows where."""
         keys: set[Any] = set()
-        for key_node, _ in node.value:
+        lines_above = None
+        for key_node, value_node in node.value:
             if not isinstance(key_node, yaml.ScalarNode):
                 raise yaml.constructor.ConstructorError(
                     None, None, "a key must be text, not a list or mapping", key_node.start_mark
@@ -101,7 +102,12 @@ class _UniqueKeyLoader(yaml.SafeLoader):
                     None, None, f"the key {key!r} appears twice", key_node.start_mark
                 )
             keys.add(key)
-        return super().construct_mapping(node, deep)
+            if key == MPLUS_KEY and isinstance(value_node, yaml.ScalarNode) and value_node.style == "|":
+                lines_above = value_node.start_mark.line + 1
+        mapping = super().construct_mapping(node, deep)
+        if lines_above is not None:
+            mapping[MPLUS_KEY] = TextInFile(mapping[MPLUS_KEY], lines_above)
+        return mapping
 
     def refuse_tag(self, node: yaml.Node) -> None:
         """Refuse every tag: an analysis file has only text, lists and mappings."""
@@ -152,7 +158,7 @@ def _unknown_keys_clause(places: Sequence[tuple[int | str, ...]], allowed: Seque
     """Write one clause about all unknown keys: each with the most similar key, and then the list of keys."""
     quoted_keys = []
     for place in places[:MOST_FAULTS]:
-        near, elsewhere = nearest(str(place[-1]), allowed), argument_here(str(place[-1])).strip()
+        near, elsewhere = nearest(str(place[-1]), allowed), argument_here(str(place[-1]), allowed).strip()
         hint = elsewhere.removesuffix(".") or (f"did you mean {near!r}?" if near else "")
         quoted_keys.append(repr(_path(place)) + (f" ({hint})" if hint else ""))
     names = list_names([*quoted_keys, *map(_path, places[MOST_FAULTS:])], MOST_FAULTS)

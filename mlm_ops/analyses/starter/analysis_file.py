@@ -20,7 +20,7 @@ def formulas(guess: Guess) -> dict[str, str]:
     The second is called ``growth`` with a time, ``contextual`` with parts of predictors within and between groups, and
     ``predictors`` otherwise.
     """
-    y, random = _name(guess.outcome), " + ".join(f"(1 | {_name(level)})" for level in guess.levels)
+    y, random = _name(guess.outcome), " + ".join(f"(1 | {_name(group)})" for group in _groups(guess))
     time = [_time(guess)] if guess.time is not None else []
     parts = []
     for x in guess.varying:
@@ -35,6 +35,11 @@ def formulas(guess: Guess) -> dict[str, str]:
     return models
 
 
+def _groups(guess: Guess) -> tuple[str, ...]:
+    """The grouping factors of the models, the lowest level first."""
+    return guess.levels if guess.crossed is None else (*guess.levels, guess.crossed)
+
+
 def _time(guess: Guess) -> str:
     assert guess.time is not None
     return f"center({_name(guess.time)})" if guess.far_from_zero else _name(guess.time)
@@ -42,20 +47,22 @@ def _time(guess: Guess) -> str:
 
 def _part(word: str, x: str, guess: Guess) -> str:
     """Write a part of a predictor; the groups have to be named only where there are several."""
-    over = f", {_name(guess.levels[0])}" if len(guess.levels) > 1 else ""
+    over = f", {_name(guess.levels[0])}" if len(_groups(guess)) > 1 else ""
     return f"{word}({_name(x)}{over})"
 
 
 def analysis_text(name: str, table: str, guess: Guess) -> str:
     """Return the text of the analysis file."""
     groups = ", ".join(f"{n:,} of {level}" for n, level in zip(guess.n_groups, guess.levels, strict=True))
+    groups += f", and across them {guess.n_crossed:,} of {guess.crossed}" if guess.crossed is not None else ""
     models = formulas(guess)
     slope = ""
     if guess.time is not None or guess.varying:
         x = _time(guess) if guess.time is not None else _part("within", guess.varying[0], guess)
-        formula = f"{_name(guess.outcome)} ~ {x} + (1 + {x} | {_name(guess.levels[0])})"
+        across = f" + (1 | {_name(guess.crossed)})" if guess.crossed is not None else ""
+        formula = f"{_name(guess.outcome)} ~ {x} + (1 + {x} | {_name(guess.levels[0])}){across}"
         slope = comment(f"random_slope: {_quoted(formula)}", "  # ")
-    over = f", {guess.levels[0]}" if len(guess.levels) > 1 else ""
+    over = f", {guess.levels[0]}" if len(_groups(guess)) > 1 else ""
     within, between = f"within(x{over})", f"between(x{over})"
     lines = [
         "# A first analysis, guessed from the columns of the table. Change whatever is wrong: the outcome, the groups,",
@@ -69,6 +76,7 @@ def analysis_text(name: str, table: str, guess: Guess) -> str:
         f"levels: {_quoted([_name(level) for level in guess.levels])}    # lowest first",
         "",
         *(comment(line, "# ") for line in doubts(guess)),
+        *(comment(line, "# ") for line in crossing(guess)),
         "models:",
         "  # how much of the variance lies between groups?",
         *(f"  {model}: {_quoted(formula)}" for model, formula in models.items()),
@@ -96,6 +104,18 @@ def doubts(guess: Guess) -> list[str]:
     if guess.other_groups:
         lines.append(f"The groups might also be those of {list_names(guess.other_groups)}.")
     return lines
+
+
+def crossing(guess: Guess) -> list[str]:
+    """Say that a second factor lies across the levels, and how to go without it; nothing where none does."""
+    if guess.crossed is None:
+        return []
+    crossed = _name(guess.crossed)
+    return [
+        f"{guess.levels[0]} and {guess.crossed} are crossed: rows of one {guess.levels[0]} are of several of "
+        f"{guess.crossed}, and the other way round, so that the models have both.",
+        f"To leave {guess.crossed} out, take + (1 | {crossed}) out of every formula.",
+    ]
 
 
 def left_out(guess: Guess) -> list[str]:

@@ -6,6 +6,14 @@ import functools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from mlm_ops.analyses.starter.groups import (
+    MOST_CANDIDATES,
+    ONCE,
+    UndecidedError,
+    guess_crossed,
+    guess_parents,
+    likely_groups,
+)
 from mlm_ops.analyses.starter.names import (
     is_code,
     is_collective,
@@ -22,7 +30,6 @@ from mlm_ops.analyses.starter.survey import (
     combinations,
     has_order,
     same_line,
-    same_size,
     same_within,
     survey,
     varying,
@@ -31,20 +38,16 @@ from mlm_ops.errors import DataError
 from mlm_ops.language.spelling import list_names
 from mlm_ops.warehouse.source import Source
 
-#: Fewest groups, and rows in each on average, of a column that is taken for a grouping factor.
-FEWEST_GROUPS, FEWEST_ROWS = 6, 2.0
 #: A text column with more values is not a predictor, and a number column with fewer values is not an outcome, but where
 #: its name says so.
 MOST_LEVELS, FEWEST_VALUES, FEWEST_NAMED_VALUES = 12, 8, 4
 #: A column with a larger share of missing values is left out, because its incomplete rows would be dropped.
 MOST_MISSING = 0.1
 MOST_PREDICTORS = 3
-#: The most columns that a table may have; and the number of columns tried as predictors and as groups.
-MOST_COLUMNS, MOST_CANDIDATES, MOST_GROUPS = 4_000, 100, 12
+#: The most columns that a table may have.
+MOST_COLUMNS = 4_000
 #: An outcome is sure if the next has so many points less.
 SURE = 1.25
-#: A time that units have once has so many combinations with them in each row.
-ONCE = 0.9
 #: A time this far from zero, in units of its range, is centered.
 FAR = 2.0
 
@@ -59,14 +62,6 @@ NO_NUMBERS = "neither numbers nor text, such as dates"
 MEANS = "means of groups, which between() computes"
 OUTCOMES = "likely outcomes themselves"
 LATER = f"a first model has {MOST_PREDICTORS} predictors of a kind"
-
-
-class UndecidedError(DataError):
-    """No column looks like the group or the outcome; `role` says which."""
-
-    def __init__(self, role: str, message: str) -> None:
-        super().__init__(message)
-        self.role = role
 
 
 @dataclass(frozen=True)
@@ -91,6 +86,8 @@ class Guess:
         The time of repeated measurements, a column of numbers.
     far_from_zero
         Whether the time is to be centered, as calendar years are.
+    crossed, n_crossed
+        A second grouping factor that lies across the levels, and the number of its groups.
     left_out
         The other columns that no role is given to, by the reason.
     other_outcomes, other_groups
@@ -108,6 +105,8 @@ class Guess:
     balanced: frozenset[str] = frozenset()
     time: str | None = None
     far_from_zero: bool = False
+    crossed: str | None = None
+    n_crossed: int = 0
     left_out: tuple[tuple[str, tuple[str, ...]], ...] = ()
     other_outcomes: tuple[str, ...] = ()
     other_groups: tuple[str, ...] = ()
@@ -149,9 +148,9 @@ def guess(source: Source, outcome: str | None = None, group: str | None = None) 
                 f"{name!r} is of a type that no analysis is begun with. Got {source.types[name]}; expected text or "
                 "numbers. Make it one of these in a view, or name another column."
             )
-    likely = _likely_groups(source, columns, rows, outcome) if group is None else []
+    likely = likely_groups(source, columns, rows, outcome) if group is None else []
     lowest = profiles[group] if group is not None else likely[0]
-    levels = (lowest, *_guess_parents(source, columns, lowest)) if group is None else (lowest,)
+    levels = (lowest, *guess_parents(source, columns, lowest)) if group is None else (lowest,)
     if outcome is not None and not profiles[outcome].number:
         raise DataError(f"The outcome must be a column of numbers. Got {outcome!r}, which is text.")
     within = varying(source, [c.name for c in columns if c not in levels], lowest.name)
@@ -170,6 +169,15 @@ def guess(source: Source, outcome: str | None = None, group: str | None = None) 
     rest.columns = [c for c in rest.columns if c is not outcome_column]
     rest.drop((c.name for c in rest.columns if c.missing > MOST_MISSING * rows), GAPS)
     rest.drop((name for name in other_outcomes if outcome_points(name) > 0), OUTCOMES)
+    numbers = [c.name for c in rest.columns if c.whole and c.distinct > MOST_LEVELS and c.name in within]
+    labels = [x for x in numbers[:MOST_CANDIDATES] if not has_order(source, x, outcome_column.name)]
+    rest.drop(labels, UNORDERED)
+    crossed = None
+    if group is None:
+        named = [c for c in likely if is_unit(c.name) and c is not outcome_column]
+        candidates = [*named, *(profiles[name] for name in labels)]
+        crossed = guess_crossed(source, candidates, levels, rows, outcome_column.name)
+        rest.columns = [c for c in rest.columns if c is not crossed]
     return _with_predictors(
         source,
         rest,
@@ -184,8 +192,10 @@ def guess(source: Source, outcome: str | None = None, group: str | None = None) 
             n_groups=tuple(c.distinct for c in levels),
             time=time.name if time is not None else None,
             far_from_zero=time is not None and time.distance > FAR,
+            crossed=crossed.name if crossed is not None else None,
+            n_crossed=crossed.distinct if crossed is not None else 0,
             other_outcomes=other_outcomes,
-            other_groups=tuple(c.name for c in likely[1:] if c not in levels),
+            other_groups=tuple(c.name for c in likely[1:] if c not in levels and c is not crossed),
         ),
     )
 
@@ -217,68 +227,6 @@ def _only_names(column: ColumnProfile, rows: int) -> bool:
     if not column.whole or column.distinct <= 2:
         return False
     return is_identifier(column.name) or (is_code(column.name) and outcome_points(column.name) <= 0)
-
-
-def _likely_groups(
-    source: Source, columns: Sequence[ColumnProfile], rows: int, outcome: str | None
-) -> list[ColumnProfile]:
-    """Return the columns that may well group the rows, the likeliest first.
-
-    A unit has a unit's name; other columns do not change within it; it has each time once; all have as many rows.
-    """
-    candidates = [
-        c
-        for c in columns
-        if c.name != outcome
-        and (c.whole or not c.number)
-        and c.distinct >= FEWEST_GROUPS
-        and rows >= FEWEST_ROWS * c.distinct
-    ]
-    if not candidates:
-        raise UndecidedError(
-            "group",
-            f"No column looks like groups of rows: {FEWEST_GROUPS} or more values, each in several rows. "
-            f"Name it with --group. The columns are {list_names(c.name for c in columns)}.",
-        )
-    by_name = {c.name: _group_points(c) for c in candidates}
-    candidates.sort(key=lambda c: (-by_name[c.name], -c.distinct))
-    candidates = candidates[:MOST_GROUPS]
-    times = [c for c in columns if is_time(c.name) and 1 < c.distinct < rows][:2]
-    facts = [c for c in columns if c.distinct > 1 and not is_unit(c.name)][:MOST_CANDIDATES]
-    points: dict[str, float] = {}
-    for c in candidates:
-        coarser = [fact.name for fact in facts if fact is not c and fact.distinct < c.distinct]
-        has_facts = len(varying(source, coarser, c.name)) < len(coarser)
-        has_times = any(t is not c and combinations(source, t.name, c.name) == rows for t in times)
-        has_size = same_size(source, c.name)
-        points[c.name] = by_name[c.name] + 2 * has_facts + 2 * has_times + has_size
-        if not (has_facts or has_times or has_size):
-            # the number of a student within the school, which begins anew in each
-            units = [other for other in candidates if other.distinct < c.distinct and is_unit(other.name)]
-            points[c.name] -= 3 * any(combinations(source, c.name, unit.name) >= ONCE * rows for unit in units)
-    best = max(points.values())
-    likely = [c for c in candidates if points[c.name] >= max(best - 2, min(best, 1))]
-    return sorted(likely, key=lambda c: -c.distinct)
-
-
-def _group_points(column: ColumnProfile) -> float:
-    name = column.name
-    if is_time(name):
-        return -6.0
-    points = 4.0 * is_unit(name) + 1.0 * (not column.number)
-    return points - 3.0 * (outcome_points(name) != 0 and not is_unit(name))
-
-
-def _guess_parents(source: Source, columns: Sequence[ColumnProfile], lowest: ColumnProfile) -> list[ColumnProfile]:
-    """Return the higher levels: columns named like groups, each value with several whole groups of the level below."""
-    levels = [lowest]
-    for c in sorted(columns, key=lambda c: -c.distinct):
-        below = levels[-1]
-        if not (is_unit(c.name) and FEWEST_GROUPS <= c.distinct <= below.distinct / 2):
-            continue
-        if (not c.number or c.whole) and combinations(source, below.name, c.name) == below.distinct:
-            levels.append(c)
-    return levels[1:]
 
 
 def _guess_time(
@@ -339,8 +287,6 @@ def _with_predictors(source: Source, rest: _Remaining, within: frozenset[str], r
     lowest = roles.levels[0]
     rest.drop((c.name for c in rest.columns if not c.number and c.distinct > MOST_LEVELS), WORDS)
     rest.drop((c.name for c in rest.columns if c.number and c.name not in within and _is_mean(c.name, within)), MEANS)
-    unordered = [c.name for c in rest.columns if c.whole and c.distinct > MOST_LEVELS and c.name in within]
-    rest.drop((x for x in unordered[:MOST_CANDIDATES] if not has_order(source, x, roles.outcome)), UNORDERED)
     # usual predictors first, then measured variables before indicators
     ordered = sorted(rest.columns, key=lambda c: (not is_predictor(c.name), outcome_points(c.name) > 0, -c.distinct))
     texts = [c.name for c in ordered if not c.number][:MOST_CANDIDATES]
@@ -361,11 +307,11 @@ def _with_predictors(source: Source, rest: _Remaining, within: frozenset[str], r
     constant = _choose([name for name in numbers if name not in within], redundant, on_one_line)
     chosen = {*factors, *varied, *constant, *redundant}
     rest.drop((c.name for c in rest.columns if c.name not in chosen), LATER)
-    has_role = {*roles.levels, roles.outcome, roles.time, *chosen}
-    reasons = {n: NO_NUMBERS for n in source.types if n not in has_role and n not in rest.reasons} | rest.reasons
+    has_role = {*roles.levels, roles.crossed, roles.outcome, roles.time, *chosen}
+    reasons = {n: NO_NUMBERS for n in source.types if n not in rest.reasons} | rest.reasons
     by_reason: dict[str, list[str]] = {}
     for name in source.types:
-        if name in reasons:
+        if name not in has_role:
             by_reason.setdefault(reasons[name], []).append(name)
     return Guess(
         **{

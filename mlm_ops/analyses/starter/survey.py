@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mlm_ops.analyses.starter.names import is_logarithm
+from mlm_ops.moments.arrays import Array
 from mlm_ops.warehouse.source import Source
 from mlm_ops.warehouse.sql import identifier
 
@@ -164,28 +165,66 @@ def same_within(source: Source, pairs: Sequence[tuple[str, str]], group: str) ->
     return [pair for pair, same in zip(pairs, flags, strict=True) if same]
 
 
+@dataclass(frozen=True)
+class Explained:
+    """What a column's values explain of an outcome, as groups.
+
+    Attributes
+    ----------
+    share
+        Of the variance, less what as many values without any effect would explain.
+    chance
+        Three standard errors of what these would.
+    line
+        The correlation of the outcome with the values, where they are numbers; 0 elsewhere.
+    sizes, means
+        Rows and mean of the outcome at each value, by rising value; values and outcomes that are there.
+    """
+
+    share: float
+    chance: float
+    line: float
+    sizes: Array
+    means: Array
+
+    @property
+    def is_beyond_chance(self) -> bool:
+        """Whether the outcome's means differ by more than chance."""
+        return self.share > self.chance
+
+
+def explained(source: Source, name: str, outcome: str) -> Explained:
+    """Return what a column's values explain of an outcome; nothing where there are too few rows of each to say."""
+    x, y = identifier(name), identifier(outcome)
+    finite = f"{x} is not null and abs({y}) < 1e100"
+    means = f"select {x} as x, count(*) as n, avg({y}) as m from {source.relation} where {finite} group by {x}"
+    line = f"corr({x}, {y})" if source.is_numeric(name) else "0.0"
+    ((variance, slope),) = source.query(f"select var_pop({y}), {line} from {source.relation} where {finite}").fetchall()
+    columns = source.query(f"select n, m from ({means}) order by x").fetchnumpy()
+    sizes, m = np.asarray(columns["n"], float), np.asarray(columns["m"], float)
+    n, k = sizes.sum(), len(sizes)
+    if not variance or k < 3 or n < _FEWEST_ROWS * k:
+        return Explained(0.0, 0.0, 0.0, sizes, m)
+    mean = (sizes * m).sum() / n
+    share = (sizes * (m - mean) ** 2).sum() / n / variance
+    adjusted = float(1 - (1 - share) * (n - 1) / (n - k))
+    return Explained(adjusted, 3 * math.sqrt(2 * k) / n, slope or 0.0, sizes, m)
+
+
 def has_order(source: Source, name: str, outcome: str) -> bool:
     """Whether the outcome's means by a column's whole numbers follow their order, as far as they differ at all.
 
     Numbers without order, such as those of lecturers, explain more than a line does, and neighbours are no more alike
     than others: von Neumann's ratio, half the mean squared difference of neighbours by the variance, is about 1.
     """
-    x, y = identifier(name), identifier(outcome)
-    finite = f"{x} is not null and abs({y}) < 1e100"
-    means = f"select {x} as x, count(*) as n, avg({y}) as m from {source.relation} where {finite} group by {x}"
-    total = f"select var_pop({y}), corr({x}, {y}) from {source.relation} where {finite}"
-    ((variance, line),) = source.query(total).fetchall()
-    columns = source.query(f"select n, m from ({means}) order by x").fetchnumpy()
-    sizes, m = np.asarray(columns["n"], float), np.asarray(columns["m"], float)
-    n, k = sizes.sum(), len(sizes)
-    if not variance or k < 3 or n < _FEWEST_ROWS * k:
+    facts = explained(source, name, outcome)
+    if facts.share - facts.line**2 < _LEAST_EXPLAINED + facts.chance:
         return True
+    sizes, m = facts.sizes, facts.means
+    n = sizes.sum()
     mean = (sizes * m).sum() / n
-    explained = (sizes * (m - mean) ** 2).sum() / n / variance
-    adjusted = 1 - (1 - explained) * (n - 1) / (n - k)
     pairs = np.minimum(sizes[1:], sizes[:-1])
     neighbours = (pairs * np.diff(m) ** 2).sum() / pairs.sum() / 2
     ratio = neighbours / ((sizes * (m - mean) ** 2).sum() / n)
-    chance = 3 * math.sqrt(2 * k) / n  # three standard errors of what values without any effect explain
     least, most = _WITHOUT_ORDER
-    return bool(adjusted - (line or 0.0) ** 2 < _LEAST_EXPLAINED + chance or not least < ratio < most)
+    return not least < ratio < most

@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mlm_ops.analyses.starter.analysis_file import analysis_text
-from mlm_ops.analyses.starter.guess import MOST_COLUMNS, Guess, UndecidedError, guess, too_wide
+from mlm_ops.analyses.starter.groups import UndecidedError
+from mlm_ops.analyses.starter.guess import MOST_COLUMNS, Guess, guess, too_wide
 from mlm_ops.cli.new_project.files import NewProject, dagster_files, dbt_files
 from mlm_ops.errors import DataError, ProjectError
 from mlm_ops.warehouse.connection import is_reserved, open_database

@@ -16,7 +16,6 @@ from mlm_ops.analyses.run import moments_table
 from mlm_ops.analyses.store.schema import TABLES
 from mlm_ops.errors import AnalysisError
 from mlm_ops.language.option_values import Option, an_instance, flag, take_names, text, texts_by_name, whole_number
-from mlm_ops.logs import about
 from mlm_ops.plugins.dagster import steps
 from mlm_ops.plugins.dagster.centered import centered_assets
 from mlm_ops.plugins.dagster.fit_assets import fit_assets
@@ -33,7 +32,7 @@ from mlm_ops.plugins.dagster.partition_fits import partition_fits
 from mlm_ops.plugins.dagster.pictures import report_asset
 from mlm_ops.plugins.dagster.plan import Plan, Severity, StepSettings, asset_key, key_parts, make_plan, require_column
 from mlm_ops.plugins.dagster.run import forget_old_logs, run_start
-from mlm_ops.plugins.dagster.warehouse import warehouse_of
+from mlm_ops.plugins.dagster.warehouse import step_warehouse
 from mlm_ops.warehouse.boundary import checked
 from mlm_ops.warehouse.faults import first_line
 
@@ -118,7 +117,8 @@ def build_analysis_assets(
         Pool of every step, whose limit in Dagster says how many of its steps run at a time: with a limit of 1, runs
         of several processes do not wait for each other's lock on the database.
     retries
-        How often a step that failed is tried again, such as one that waited for the database in vain.
+        How often a step that failed is tried again, such as one that waited for the database in vain; not
+        after an error that somebody has to correct, such as a column that does not exist.
     key_prefix
         Parts before the analysis' name in every key.
     resource
@@ -183,8 +183,7 @@ def _moments(plan: Plan, partitions_def: dg.PartitionsDefinition[str] | None) ->
         check_specs=plan.checks(plan.moments, _moments_checks(plan)),
     )
     def moments(context: dg.AssetExecutionContext) -> Result:
-        warehouse = warehouse_of(context, plan)
-        with about(analysis=plan.analysis.analysis), warehouse.connection() as connection:
+        with step_warehouse(context, plan) as warehouse, warehouse.connection() as connection:
             if partitions_def is None:
                 _, metadata, checks = steps.make_moments(connection, plan.analysis, None, plan.upstream)
             else:
@@ -233,9 +232,8 @@ def _results(plan: Plan) -> dg.AssetsDefinition:
         ),
     )
     def results(context: dg.AssetExecutionContext) -> Result:
-        warehouse = warehouse_of(context, plan)
         started = run_start(context)
-        with about(analysis=plan.analysis.analysis), warehouse.connection() as connection:
+        with step_warehouse(context, plan) as warehouse, warehouse.connection() as connection:
             metadata, checks = steps.make_results(
                 connection, plan.analysis, context.run.run_id, started, warehouse.results
             )

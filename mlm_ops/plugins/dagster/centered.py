@@ -6,11 +6,10 @@ from collections.abc import Callable
 import dagster as dg
 
 from mlm_ops.analyses.run import centered_table, polars_table
-from mlm_ops.logs import about
 from mlm_ops.plugins.dagster import checks, steps
 from mlm_ops.plugins.dagster.metadata import TABLE, Result
 from mlm_ops.plugins.dagster.plan import Plan
-from mlm_ops.plugins.dagster.warehouse import warehouse_of
+from mlm_ops.plugins.dagster.warehouse import step_warehouse
 from mlm_ops.warehouse.connection import Connection
 
 _COLUMNS = (
@@ -46,8 +45,7 @@ def _asset(plan: Plan, key: dg.AssetKey, table: str) -> dg.AssetsDefinition:
         metadata={TABLE: table},
     )
     def centered(context: dg.AssetExecutionContext) -> Result:
-        warehouse = warehouse_of(context, plan)
-        with about(analysis=analysis.analysis), warehouse.connection() as connection:
+        with step_warehouse(context, plan) as warehouse, warehouse.connection() as connection:
             return Result(metadata=steps.make_centered(connection, analysis, table, plan.upstream))
 
     return centered
@@ -88,8 +86,7 @@ def _check(
         description=description,
     )
     def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-        warehouse = warehouse_of(context, plan)
-        with about(analysis=plan.analysis.analysis), warehouse.connection() as connection:
+        with step_warehouse(context, plan) as warehouse, warehouse.connection() as connection:
             (result,) = plan.with_severities([verdict(connection)])
         return result
 

@@ -199,7 +199,8 @@ class MultilevelAnalysis(dg.Component, dg.Resolvable):
     retries: Annotated[
         int,
         dg.Resolver.default(
-            description="How often a step that failed is tried again, such as one that waited for the database in vain."
+            description="How often a step that failed is tried again, such as one that waited for the database in "
+            "vain; not after an error that somebody has to correct, such as a column that does not exist."
         ),
     ] = 0
     centered: Annotated[

@@ -28,10 +28,10 @@ from mlm_ops.plugins.dagster.fits import (
 )
 from mlm_ops.plugins.dagster.metadata import LINEAGE, SCHEMA, Result, model_lineage, result_schema
 from mlm_ops.plugins.dagster.plan import Plan
-from mlm_ops.plugins.dagster.warehouse import warehouse_of
+from mlm_ops.plugins.dagster.warehouse import step_warehouse, without_vain_retries
 from mlm_ops.results.words import code_block, code_span
 from mlm_ops.warehouse.connection import Connection
-from mlm_ops.warehouse.faults import sentence_of
+from mlm_ops.warehouse.faults import may_pass, sentence_of
 
 _LOG = logging.getLogger(LOGGER)
 #: What the rows of a model and of a structural equation model wait for.
@@ -81,10 +81,9 @@ def _step(plan: Plan, name: str, assets: Sequence[FitAsset], place: int = 0) -> 
         **plan.step(place),
     )
     def fits(context: dg.AssetExecutionContext) -> Iterator[Result | dg.AssetCheckResult]:
-        warehouse = warehouse_of(context, plan)
         results: list[Result | dg.AssetCheckResult] = []
         failures: list[MlmError] = []
-        with about(analysis=plan.analysis.analysis), warehouse.connection() as connection:
+        with step_warehouse(context, plan) as warehouse, warehouse.connection() as connection:
             check_view_names(connection, plan.analysis)
             moments = load_moments(connection, moments_table(plan.analysis))
             staging = ResultsToStage(connection, plan.analysis, moments.checksum)
@@ -116,7 +115,10 @@ def _step(plan: Plan, name: str, assets: Sequence[FitAsset], place: int = 0) -> 
             staging.write()
         yield from results
         if failures:
-            raise joined(failures)
+            failure = joined(failures)
+            failure.may_pass = any(map(may_pass, failures))
+            with without_vain_retries():
+                raise failure
 
     return fits
 

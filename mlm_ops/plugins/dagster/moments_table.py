@@ -14,7 +14,7 @@ from mlm_ops.moments.from_macros import read_moments
 from mlm_ops.moments.storage import transaction
 from mlm_ops.plugins.dagster.metadata import SCHEMA, TABLE, Result, numbers, relation_schema
 from mlm_ops.plugins.dagster.plan import asset_key
-from mlm_ops.plugins.dagster.warehouse import as_warehouse
+from mlm_ops.plugins.dagster.warehouse import as_warehouse, without_vain_retries
 from mlm_ops.warehouse.arrow import scannable
 from mlm_ops.warehouse.boundary import checked
 from mlm_ops.warehouse.frames import read_rows
@@ -92,10 +92,11 @@ def build_moments_table(
         required_resource_keys={resource},
     )
     def moments_table(context: dg.AssetExecutionContext) -> Result:
-        warehouse = as_warehouse(getattr(context.resources, resource), resource)
-        rows = read_rows(read())
-        moments = read_moments(rows, group)
-        with warehouse.connection() as connection:
+        with without_vain_retries():
+            warehouse = as_warehouse(getattr(context.resources, resource), resource)
+            rows = read_rows(read())
+            moments = read_moments(rows, group)
+        with without_vain_retries(), warehouse.connection() as connection:
             claim = Claim(
                 with_schema(connection, parts),
                 "moments brought over from another warehouse",

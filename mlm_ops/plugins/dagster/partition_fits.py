@@ -35,8 +35,9 @@ from mlm_ops.plugins.dagster.metadata import (
 from mlm_ops.plugins.dagster.partition_windows import Window, check_windows, part_of, windows_of
 from mlm_ops.plugins.dagster.plan import Plan
 from mlm_ops.plugins.dagster.run import forget_old_logs, run_start
-from mlm_ops.plugins.dagster.warehouse import Warehouse, warehouse_of
+from mlm_ops.plugins.dagster.warehouse import Warehouse, step_warehouse, without_vain_retries
 from mlm_ops.warehouse.connection import Connection
+from mlm_ops.warehouse.faults import may_pass
 
 _LOG = logging.getLogger(LOGGER)
 #: Partitions that are written in one transaction, which costs as much as a fit, and the result rows at which a batch is
@@ -60,6 +61,8 @@ class PartitionOutcomes:
         Without any row, as a day on which nothing happened; results of earlier rows are no longer the latest.
     failed
         Why a partition could not be fitted.
+    may_pass
+        Those that failed for what may be gone the next time.
     withheld
         With fewer rows than ``min_publish_n``: nothing of them is published, and what was is no longer the latest.
     unconverged, singular
@@ -72,6 +75,7 @@ class PartitionOutcomes:
     empty: list[str] = field(default_factory=list)
     withheld: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
+    may_pass: list[str] = field(default_factory=list)
     unconverged: list[str] = field(default_factory=list)
     singular: list[str] = field(default_factory=list)
     metadata: dict[str, Metadata] = field(default_factory=dict)
@@ -205,6 +209,8 @@ class _Fits:
             self.batch.add_empty(analysis)
         except MlmError as error:
             self.outcomes.failed[key] = str(error)
+            if may_pass(error):
+                self.outcomes.may_pass.append(key)
         except UNFORESEEN as error:
             _LOG.exception("partition %s", key)
             self.outcomes.failed[key] = f"{analysis.analysis}: {type(error).__name__}: {error}"
@@ -287,10 +293,9 @@ def partition_fits(plan: Plan, partitions_def: dg.PartitionsDefinition[str], col
         ),
     )
     def results(context: dg.AssetExecutionContext) -> Result:
-        warehouse = warehouse_of(context, plan)
         windows = windows_of(partitions_def, context.partition_keys)
         blocking = tuple(name for name in ("converged", "not_singular") if plan.blocks(name))
-        with about(analysis=plan.analysis.analysis), warehouse.connection() as connection:
+        with step_warehouse(context, plan) as warehouse, warehouse.connection() as connection:
             check_published(warehouse.results)
             check_windows(open_rows(plan.analysis, connection), column, windows)
             outcomes = fit_partitions(
@@ -300,7 +305,8 @@ def partition_fits(plan: Plan, partitions_def: dg.PartitionsDefinition[str], col
             if outcomes.written or ((outcomes.empty or outcomes.withheld) and check_store(connection)):
                 publish(connection, warehouse.results)
         forget_old_logs(context.instance, Path.cwd())
-        _require_rows(plan.analysis, column, outcomes, windows)
+        with without_vain_retries():
+            _require_rows(plan.analysis, column, outcomes, windows)
         for warning in _warnings(plan.analysis, outcomes):
             context.log.warning(warning)
         n_fitted = len(windows) - len(outcomes.empty) - len(outcomes.withheld)
@@ -314,7 +320,10 @@ def partition_fits(plan: Plan, partitions_def: dg.PartitionsDefinition[str], col
                 context.log_event(dg.AssetMaterialization(key, partition=name, metadata=described))
             for check in checks:
                 context.log_event(_evaluation(key, check, check.check_name in blocking))
-            raise DataError(_failure(plan.analysis, outcomes, list(windows)))
+            error = DataError(_failure(plan.analysis, outcomes, list(windows)))
+            error.may_pass = bool(outcomes.may_pass)
+            with without_vain_retries():
+                raise error
         for name, described in by_partition.items():
             context.add_asset_metadata(described, key, name)
         return Result(metadata=metadata, check_results=checks)

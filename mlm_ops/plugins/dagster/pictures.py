@@ -13,11 +13,11 @@ import polars as pl
 from mlm_ops.analyses.file.analysis import Analysis
 from mlm_ops.analyses.run import whole_tables
 from mlm_ops.errors import MlmError
-from mlm_ops.logs import LOGGER, about
+from mlm_ops.logs import LOGGER
 from mlm_ops.moments.record import Moments
 from mlm_ops.plugins.dagster.metadata import Metadata, Result, numbers
 from mlm_ops.plugins.dagster.plan import LAST, Plan
-from mlm_ops.plugins.dagster.warehouse import warehouse_of
+from mlm_ops.plugins.dagster.warehouse import step_warehouse
 from mlm_ops.reports import PICTURES, Picture, Selection, draw_svg
 from mlm_ops.reports.page.ahead import report_written_ahead
 from mlm_ops.reports.page.report import write_reports, written_size
@@ -123,8 +123,7 @@ def report_asset(plan: Plan) -> dg.AssetsDefinition:
         "whether it holds, and pictures of it.",
     )
     def report(context: dg.AssetExecutionContext) -> Result:
-        warehouse = warehouse_of(context, plan)
-        with about(analysis=plan.analysis.analysis):
+        with step_warehouse(context, plan) as warehouse:
             return Result(metadata=make_report(warehouse.results, plan.analysis.analysis))
 
     return report

@@ -30,6 +30,8 @@ CHECKS = {
 }
 #: More steps than an analysis has.
 MOST_STEPS = 10_000
+#: Seconds until a step that failed is tried again.
+RETRY_DELAY = 10.0
 #: The place of a step that comes after those of all other analyses.
 LAST = 2_000 * MOST_STEPS
 
@@ -46,8 +48,8 @@ class StepSettings:
         Of the analysis among others of a run.
     pool
         Of Dagster, whose limit says how many steps run at a time; None for none.
-    retries, delay
-        How often a step that failed is tried again, and after how many seconds.
+    retries
+        How often a step that failed is tried again.
     separate
         Whether every model is a step of its own.
     """
@@ -56,7 +58,6 @@ class StepSettings:
     priority: int = 0
     pool: str | None = None
     retries: int = 0
-    delay: float = 10.0
     separate: bool = False
 
 
@@ -86,7 +87,7 @@ class Plan:
         return {
             "op_tags": {"dagster/priority": str(steps.priority * MOST_STEPS - place)},
             "pool": steps.pool,
-            "retry_policy": dg.RetryPolicy(max_retries=steps.retries, delay=steps.delay) if steps.retries else None,
+            "retry_policy": dg.RetryPolicy(max_retries=steps.retries, delay=RETRY_DELAY) if steps.retries else None,
             "required_resource_keys": {steps.resource},
         }
 

@@ -12,11 +12,11 @@ import duckdb
 from pydantic import Field, PrivateAttr
 
 from mlm_ops.analyses.project import RESULTS_FILE
-from mlm_ops.errors import AnalysisError, StoreError
+from mlm_ops.errors import AnalysisError, MlmError, StoreError
 from mlm_ops.logs import about
 from mlm_ops.plugins.dagster.plan import Plan
 from mlm_ops.warehouse.connection import ADDRESS, Connection, attach, connect, using
-from mlm_ops.warehouse.faults import first_line
+from mlm_ops.warehouse.faults import first_line, may_pass
 from mlm_ops.warehouse.files.kinds import is_data_file
 from mlm_ops.warehouse.relation import TABLE
 from mlm_ops.warehouse.sql import identifier, literal
@@ -121,16 +121,41 @@ class OpenWarehouse(Warehouse):
             yield connection
 
 
-def warehouse_of(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext, plan: Plan) -> Warehouse:
-    """The warehouse of an analysis' step.
+@contextmanager
+def step_warehouse(
+    context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext, plan: Plan
+) -> Iterator[Warehouse]:
+    """Give a step of an analysis its warehouse; the log names the analysis, and no error is retried in vain.
 
     Raises
     ------
-    AnalysisError
-        The resource with the analysis' key is no warehouse.
+    dg.Failure
+        As `without_vain_retries`: the resource with the analysis' key is no warehouse, for one.
     StoreError
         There is no database for the table of the analysis to be in; DuckDB would make an empty one.
     """
+    with without_vain_retries(), about(analysis=plan.analysis.analysis):
+        yield _warehouse_of(context, plan)
+
+
+@contextmanager
+def without_vain_retries() -> Iterator[None]:
+    """Tell Dagster not to retry a step whose error stays until a user corrects it, whatever policy it has.
+
+    Raises
+    ------
+    dg.Failure
+        Any error of mlm-ops but those that may pass, with its sentence.
+    """
+    try:
+        yield
+    except MlmError as error:
+        if may_pass(error):
+            raise
+        raise dg.Failure(description=str(error), allow_retries=False) from error
+
+
+def _warehouse_of(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext, plan: Plan) -> Warehouse:
     key, data = plan.steps.resource, plan.analysis.data
     warehouse = as_warehouse(getattr(context.resources, key), key)
     of_table = TABLE.fullmatch(data.strip()) is not None and not is_data_file(data)
