@@ -127,6 +127,7 @@ def fit_analysis_file(options: Namespace, run_id: str, tell: Callable[[str], Non
     from mlm_ops.analyses.store.layout import check_store
     from mlm_ops.analyses.store.prediction_views import check_view_names, create_prediction_views, prediction_views
     from mlm_ops.analyses.store.runs import Run, write_runs
+    from mlm_ops.analyses.store.schema import VIEWS_OF_LISTS
     from mlm_ops.cli.show import all_rows, print_head
     from mlm_ops.cli.terminal import console, show_tables
     from mlm_ops.warehouse.connection import using
@@ -152,7 +153,8 @@ def fit_analysis_file(options: Namespace, run_id: str, tell: Callable[[str], Non
     with _note_that_results_are_stored(sentence):
         target = console()
         print_head(target, asdict(record))
-        show_tables(target, result.tables, all_rows(database, analysis.analysis, None))
+        tables = {VIEWS_OF_LISTS.get(name, name): frame for name, frame in result.tables.items()}
+        show_tables(target, tables, all_rows(database, analysis.analysis, None))
         print(visible(sentence))
     return 0
 

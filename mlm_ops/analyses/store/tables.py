@@ -11,7 +11,7 @@ import polars as pl
 from mlm_ops.analyses.store.schema import TABLES
 from mlm_ops.errors import StoreError
 from mlm_ops.moments.storage import transaction
-from mlm_ops.results.tables.columns import COUNT, FLAG, REAL, TEXT, ColumnTypes, Kind
+from mlm_ops.results.tables.columns import COUNT, FLAG, REAL, REALS, TEXT, ColumnTypes, Kind
 from mlm_ops.warehouse.arrow import ArrowStream
 from mlm_ops.warehouse.connection import Connection
 from mlm_ops.warehouse.faults import error_class, why_it_failed
@@ -24,6 +24,7 @@ SQL_TYPES: dict[Kind, str] = {
     COUNT: "bigint",
     FLAG: "boolean",
     pl.Datetime("us", "UTC"): "timestamptz",
+    REALS: "double[]",
 }
 
 

@@ -17,7 +17,7 @@ from mlm_ops.results.tables.columns import with_model
 from mlm_ops.results.tables.diagnostics import diagnostics
 from mlm_ops.results.tables.effects import (
     fixed_effects,
-    influence,
+    influence_lists,
     random_effects,
     variance_components,
 )
@@ -65,7 +65,7 @@ __all__ = [
     "fixed_effects",
     "groups",
     "icc",
-    "influence",
+    "influence_lists",
     "intervals",
     "johnson_neyman",
     "models",
@@ -92,7 +92,7 @@ FIT_TABLES: dict[str, Callable[[FitRecord], pl.DataFrame]] = {
     "icc": icc,
     "standard_errors": standard_errors,
     "contextual_effects": contextual_effects,
-    "influence": influence,
+    "influence_lists": influence_lists,
     "unit_lines": unit_lines,
     "models": models,
 }

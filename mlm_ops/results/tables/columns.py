@@ -10,6 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 TEXT, REAL, COUNT, FLAG = pl.String, pl.Float64, pl.Int64, pl.Boolean
+REALS = pl.List(pl.Float64())
 Kind = pl.DataType | type[pl.DataType]
 ColumnTypes = dict[str, Kind]
 
