@@ -11,7 +11,7 @@ from mlm_ops.estimation.criterion import Criterion
 from mlm_ops.estimation.design.groups import make_clusters
 from mlm_ops.estimation.estimate import Estimate, estimate_design
 from mlm_ops.inference.effect_sizes.variation import mean_residual_variance
-from mlm_ops.inference.fixed.robust import cluster_robust
+from mlm_ops.inference.fixed.clustered_least_squares import clustered_vcov
 from mlm_ops.inference.intervals.profile import find_limit
 from mlm_ops.inference.random.effects import RandomEffects
 from mlm_ops.inference.random.variance import tau_derivatives
@@ -326,5 +326,5 @@ def least_squares(estimate: Estimate) -> LeastSquares:
         top = design.levels[-1]
         clusters = make_clusters(top.group, top.codes, top.labels, ())
     if clusters is not None:
-        robust = np.sqrt(np.diag(cluster_robust(regression, "CR2", clusters).vcov))
+        robust = np.sqrt(np.diag(clustered_vcov(regression, clusters)))
     return LeastSquares(regression.gamma, np.sqrt(np.diag(regression.vcov)), robust)
