@@ -1,8 +1,8 @@
 """Errors of least squares that are robust to clusters (CR2), from matrices of the size of the coefficients alone.
 
-Without random effects V is one, so that ``A_j`` of CR2 is ``(I - X_j M X_j')^-1/2``, and ``X_j' A_j`` is ``(I - G_j)^-1/2 X_j'``
-with ``G_j = X_j' X_j`` of the rotated X: the cluster's span, which `cluster_robust` draws up, is not needed for the
-covariance matrix. Bell and McCaffrey (2002), Survey Methodology 28, 169-181.
+Without random effects V is one, so that ``A_j`` of CR2 is ``(I - X_j M X_j')^-1/2``, and ``X_j' A_j`` is
+``(I - G_j)^-1/2 X_j'`` with ``G_j = X_j' X_j`` of the rotated X: the span of each cluster, which `cluster_robust` draws
+up, is not needed for the covariance matrix. Bell and McCaffrey (2002), Survey Methodology 28, 169-181.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def clustered_vcov(estimate: Estimate, clusters: Clusters) -> Array:
     products = _by_cluster(estimate.products, clusters)
     x = products[:p, :p]
     scores = rotate.T @ (products[:p, p] - np.einsum("abj,b->aj", x, beta))
-    leverage = (rotate @ rotate.T).ravel() @ x.reshape(p * p, -1)
+    leverage = (rotate @ rotate.T).ravel() @ x.reshape(p * p, x.shape[2])
     is_small = leverage <= _SMALL
     adjusted = np.empty_like(scores)
     adjusted[:, is_small] = _by_series(x[:, :, is_small], rotate, scores[:, is_small], leverage[is_small])
