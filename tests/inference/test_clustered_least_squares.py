@@ -33,6 +33,8 @@ def rows(sizes: list[int]) -> pl.DataFrame:
         ("y ~ x + (1 | g)", [4, 8, 5, 6]),
         # a coefficient that one cluster alone tells of
         ("y ~ x + one + (1 | g)", [5, 9, 7] * 20),
+        # no coefficient at all
+        ("y ~ 0 + (1 | g)", [5, 9, 7] * 20),
         # clusters of several cells
         ("y ~ x + w + (1 | s/g)", [5, 9, 7] * 60),
     ],

@@ -27,7 +27,7 @@ from mlm_ops.moments.record import Moments
 #: A step along the imaginary axis: the derivative without a difference (Squire and Trapp 1998).
 _STEP = 1e-30
 #: Top units whose arrays, some hundred numbers each, lie in a processor's cache.
-CHUNK = 2048
+CHUNK = 8192
 #: Where one unit has all but this share of the information on a combination of coefficients, the others have none.
 _REMAINDER = 1e-9
 

@@ -39,7 +39,8 @@ def clustered_vcov(estimate: Estimate, clusters: Clusters) -> Array:
     is_small = leverage <= _SMALL
     adjusted = np.empty_like(scores)
     adjusted[:, is_small] = _by_series(x[:, :, is_small], rotate, scores[:, is_small], leverage[is_small])
-    adjusted[:, ~is_small] = _by_eigenvalues(x[:, :, ~is_small], rotate, scores[:, ~is_small])
+    if not is_small.all():
+        adjusted[:, ~is_small] = _by_eigenvalues(x[:, :, ~is_small], rotate, scores[:, ~is_small])
     user = user_from_rotated(estimate) @ adjusted
     vcov: Array = user @ user.T
     return vcov
