@@ -59,29 +59,27 @@ def compare_groups(
     parameters
         Of each pair the models and parameters that are compared, `RESIDUAL` of each model among them.
     """
-    names = ["analysis", "now", "before", "model"]
     changes: dict[RunPair, dict[tuple[str, Symbols], GroupChange]] = {pair: {} for pair in parameters}
     counts: dict[RunPair, dict[str, list[Counts]]] = {pair: {} for pair in parameters}
     others: list[tuple[str, ...]] = []
+    by_model: dict[str, dict[RunPair, list[Symbols]]] = {}
     for pair, of_pair in parameters.items():
-        symbols_by_model: dict[str, list[Symbols]] = {}
         for model, symbols in of_pair:
-            symbols_by_model.setdefault(model, []).append(symbols)
-        for model, of_model in symbols_by_model.items():
-            now, before = (
-                _influences(connection, schema, run, pair.analysis, model) for run in (pair.now, pair.before)
-            )
+            by_model.setdefault(model, {}).setdefault(pair, []).append(symbols)
+    # model by model, as a run has millions of them
+    for model, symbols_by_pair in by_model.items():
+        influences = _influences(connection, schema, model, symbols_by_pair)
+        for pair, of_model in symbols_by_pair.items():
+            now, before = (influences.get((run, pair.analysis)) for run in (pair.now, pair.before))
             if now is None or before is None:
                 others.append((*pair, model))
                 continue
-            compared = _compare(now, before, of_model)
-            changes[pair] |= {(model, symbols): change for symbols, change in compared.items()}
-            both = (
-                now.units.is_in(before.units.implode()).sum() if not now.units.equals(before.units) else len(now.units)
-            )
-            counts[pair][model] = [Counts(now.group, len(before.units), len(now.units), int(both))]
+            changes[pair] |= {(model, key): change for key, change in _compare(now, before, of_model).items()}
+            shared = int(now.units.is_in(before.units.implode()).sum())
+            counts[pair][model] = [Counts(now.group, len(before.units), len(now.units), shared)]
     if others:
-        frame = pl.DataFrame(others, dict.fromkeys(names, pl.String), orient="row").with_row_index("number")
+        names = dict.fromkeys(("analysis", "now", "before", "model"), pl.String)
+        frame = pl.DataFrame(others, names, orient="row").with_row_index("number")
         with registered(connection, "mlm_models", frame):
             for number, group, n, n_before, shared in connection.execute(_counts(schema)).fetchall():
                 *of_pair, model = others[number]
@@ -89,15 +87,29 @@ def compare_groups(
     return {pair: Groups(changes[pair], counts[pair]) for pair in parameters}
 
 
-def _influences(connection: Connection, schema: str, run: str, analysis: str, model: str) -> Influences | None:
-    """Read the influences of a model in a run; None where there are none."""
-    rows: pl.DataFrame = connection.sql(
-        f"""
-        select "group", unit, symbols, changes from {qualified(schema, "influence_lists")}
-        where run_id = {literal(run)} and analysis = {literal(analysis)} and model = {literal(model)} order by rowid"""
-    ).pl()
-    if rows.is_empty():
-        return None
+def _influences(
+    connection: Connection, schema: str, model: str, pairs: Iterable[RunPair]
+) -> dict[tuple[str, str], Influences]:
+    """Read the influences of a model in both runs of all pairs, by run and analysis."""
+    analyses_by_run: dict[str, dict[str, None]] = {}
+    for pair in pairs:
+        for run in (pair.now, pair.before):
+            analyses_by_run.setdefault(run, {})[pair.analysis] = None
+    influences: dict[tuple[str, str], Influences] = {}
+    # a query for each run finds its rows side by side; one for all would join, and copy the rows
+    for run, analyses in analyses_by_run.items():
+        rows: pl.DataFrame = connection.sql(
+            f"""
+            select analysis, "group", unit, symbols, changes from {qualified(schema, "influence_lists")}
+            where run_id = {literal(run)} and analysis in ({", ".join(map(literal, analyses))})
+            and model = {literal(model)}"""
+        ).pl()
+        for (analysis,), own in rows.partition_by("analysis", as_dict=True, maintain_order=True).items():
+            influences[run, analysis] = _of_model(own)
+    return influences
+
+
+def _of_model(rows: pl.DataFrame) -> Influences:
     symbols = rows["symbols"][0].split(SEPARATOR)
     changes = rows["changes"].explode().to_numpy().reshape(len(rows), len(symbols))
     return Influences(rows["group"][0], rows["unit"], dict(zip(symbols, changes.T, strict=True)))
