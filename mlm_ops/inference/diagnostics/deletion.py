@@ -153,15 +153,18 @@ def _shares(estimate: Estimate) -> _Shares:
     design = estimate.design
     sizes, codes = [level.size for level in design.levels], [level.codes for level in design.levels]
     top = codes[-1]
-    parts = []
-    for start in range(0, len(design.levels[-1].labels), CHUNK):
+    n, r, units = estimate.criterion.n_random, len(estimate.optimum.solution.w), len(design.levels[-1].labels)
+    shares = _Shares(np.empty((r, r, units)), np.empty((n, r, r, units)), np.empty((n, units)))
+    of_part = _shares_of_one_level if len(sizes) == 1 else _shares_by_imaginary_steps
+    for start in range(0, units, CHUNK):
         cells = np.flatnonzero((top >= start) & (top < start + CHUNK))
-        own = [np.unique(level_codes[cells], return_inverse=True)[1] for level_codes in codes]
-        nest, _ = build_nest(estimate.cross.take(cells), sizes, own, own[-1])
-        shares = _shares_of_one_level if len(sizes) == 1 else _shares_by_imaginary_steps
-        parts.append(shares(nest, estimate.criterion, estimate.optimum.theta))
-    arrays = zip(*((part.w, part.w_by_theta, part.log_by_theta) for part in parts), strict=True)
-    return _Shares(*(np.concatenate(array, axis=-1) for array in arrays))
+        parents = [np.unique(level_codes[cells], return_inverse=True)[1] for level_codes in codes]
+        nest, _ = build_nest(estimate.cross.take(cells), sizes, parents, parents[-1])
+        part = of_part(nest, estimate.criterion, estimate.optimum.theta)
+        own = slice(start, start + CHUNK)
+        shares.w[..., own], shares.w_by_theta[..., own] = part.w, part.w_by_theta
+        shares.log_by_theta[..., own] = part.log_by_theta
+    return shares
 
 
 def _shares_of_one_level(nest: Nest, criterion: Criterion, theta: Array) -> _Shares:
