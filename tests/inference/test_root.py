@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
 import pytest
 from scipy.optimize import brentq
@@ -39,3 +41,20 @@ def test_the_root_is_scipys_and_takes_no_more_steps(function, low, high):
 def test_one_sign_is_refused(value):
     with pytest.raises(ValueError, match="The function has one sign at both ends"):
         find_root(lambda x: value, 0.0, 1.0, 1e-9, 1e-9)
+
+
+def test_an_interval_of_one_variance_imports_no_minimiser():
+    """To import scipy.optimize takes longer than ten such intervals; a process of its own, as the tests import it."""
+    text = """
+import sys
+import numpy as np, polars as pl
+import mlm_ops as mlm
+from mlm_ops.results.tables.explained import icc
+g = np.repeat(np.arange(20), 5)
+rng = np.random.default_rng(1)
+x = rng.normal(size=100)
+fit = mlm.fit("y ~ x + (1 | g)", pl.DataFrame({"g": g, "x": x, "y": x + rng.normal(size=20)[g] + rng.normal(size=100)}))
+assert icc(fit)["method"][0] == "profile", icc(fit)
+assert "scipy.optimize" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", text], check=True)

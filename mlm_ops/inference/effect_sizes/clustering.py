@@ -224,10 +224,9 @@ def _profile(criterion: Criterion, theta: Array, place: int, lowest: float) -> C
     start: Array = np.maximum(theta[others], 0.03)
 
     def rise(z: float) -> float:
-        from scipy.optimize import minimize  # 0.3 s: not for those who only import the package
-
         if not len(others):
             return max(float(criterion.solve(np.array([z])).criterion) - lowest, 0.0)
+        from scipy.optimize import minimize  # 0.15 s: not for those with one parameter
 
         def objective(free: Array) -> tuple[float, Array]:
             return at(z, free)

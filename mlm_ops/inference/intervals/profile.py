@@ -57,13 +57,13 @@ class _Profile:
         return max(self.minima[value][0] - self.lowest, 0.0)
 
     def _minimise(self, value: float) -> tuple[float, Array]:
-        from scipy.optimize import minimize  # 0.3 s: not for those who only import the package
-
         start = (
             self.constraint.start if not self.minima else self.minima[min(self.minima, key=lambda v: abs(v - value))][1]
         )
         if not len(start):
             return self.constraint.at(value, start)[0], start
+        from scipy.optimize import minimize  # 0.15 s: not for those with one parameter
+
         start = off_zero(start)
         if not self.inverse_hessian.size:
             self.inverse_hessian = _inverse_hessian(self.constraint, value, start)
