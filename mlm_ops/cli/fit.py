@@ -127,6 +127,7 @@ def fit_analysis_file(options: Namespace, run_id: str, tell: Callable[[str], Non
     from mlm_ops.analyses.store.layout import check_store
     from mlm_ops.analyses.store.prediction_views import check_view_names, create_prediction_views, prediction_views
     from mlm_ops.analyses.store.runs import Run, write_runs
+    from mlm_ops.analyses.store.schema import VIEWS_OF_LISTS
     from mlm_ops.cli.show import all_rows, print_head
     from mlm_ops.cli.terminal import console, show_tables
     from mlm_ops.warehouse.connection import using
@@ -146,13 +147,17 @@ def fit_analysis_file(options: Namespace, run_id: str, tell: Callable[[str], Non
         views = functools.partial(
             create_prediction_views, connection, analysis, prediction_views(connection, analysis, result.fits)
         )
-        write_runs(connection, [(record, result.tables)], analysis.history, beside=views)
+        tables = result.tables
+        # the fits and moments are not needed any more, and DuckDB takes memory to write
+        del result
+        write_runs(connection, [(record, tables)], analysis.history, beside=views)
     show_command = command("show", database=database, analysis=analysis.analysis)
     sentence = f"Written to schema mlm of {database}. Read it with: {show_command}"
     with _note_that_results_are_stored(sentence):
         target = console()
         print_head(target, asdict(record))
-        show_tables(target, result.tables, all_rows(database, analysis.analysis, None))
+        shown = {VIEWS_OF_LISTS.get(name, name): frame for name, frame in tables.items()}
+        show_tables(target, shown, all_rows(database, analysis.analysis, None))
         print(visible(sentence))
     return 0
 

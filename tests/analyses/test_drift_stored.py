@@ -11,6 +11,7 @@ import pytest
 from mlm_ops.analyses.file.analysis import parse_analysis
 from mlm_ops.analyses.run import fit_analysis
 from mlm_ops.analyses.store.history import run_facts
+from mlm_ops.analyses.store.layout import create_results
 from mlm_ops.analyses.store.runs import Run, publish, read_latest, write_run
 from mlm_ops.plugins.dagster.checks import no_drift
 
@@ -80,7 +81,8 @@ def test_drift_is_published_and_the_influences_of_groups_are_not(connection, tmp
     publish(connection, tmp_path / "results.duckdb")
     with duckdb.connect(str(tmp_path / "results.duckdb"), read_only=True) as published:
         assert published.execute("select count(*) > 0 from mlm.latest_drift").fetchall() == [(True,)]
-        assert published.execute("select count(*) from mlm.influence").fetchall() == [(0,)]
+        for name in ("influence", "influence_lists"):
+            assert published.execute(f"select count(*) from mlm.{name}").fetchall() == [(0,)]
 
 
 def test_parameters_of_groups_are_compared_group_by_group():
@@ -140,3 +142,37 @@ sem:
         assert connection.execute(rows, ["r2"]).fetchall() == [
             (None, "the model has changed, so its parameters are not compared; missing was listwise")
         ]
+
+
+def test_influences_are_stored_a_row_a_unit_and_read_a_row_a_number(connection):
+    """Five numbers of 160 schools: two coefficients, two variances and the intraclass correlation."""
+    rows = 'run_id, analysis, model, "group", unit'
+    assert connection.execute("select count(*) from mlm.influence_lists where run_id = 'r2'").fetchall() == [(160,)]
+    names = connection.execute("select distinct symbol from mlm.latest_influence order by all").fetchall()
+    assert [name for (name,) in names] == ["gamma_00", "gamma_10", "icc", "sigma2", "tau_00"]
+    latest = read_latest(connection, "influence")
+    assert latest.height == 800
+    assert connection.execute(
+        f"select count(*) from mlm.influence_lists as l join mlm.influence as i using ({rows})"
+        " where l.changes[list_position(string_split(l.symbols, ', '), i.symbol)] = i.change"
+    ).fetchall() == [(2400,)]
+
+
+def test_influences_that_an_earlier_mlm_ops_stored_a_row_a_number_become_lists(connection):
+    """The table of that name makes room for the view."""
+    order = "run_id, symbol, unit"
+    before = connection.execute(f"from mlm.influence order by {order}").fetchall()
+    lists = connection.execute("from mlm.influence_lists order by rowid").fetchall()
+    connection.execute("begin")
+    connection.execute("create table mlm.earlier as from mlm.influence order by run_id, model, symbol, unit")
+    for relation in ("view mlm.influence", "table mlm.influence_lists", "view mlm.latest_influence_lists"):
+        connection.execute(f"drop {relation}")
+    connection.execute("alter table mlm.earlier rename to influence")
+    connection.execute("comment on table mlm.influence is 'mlm-ops: results'")
+    assert read_latest(connection, "influence").height == 800
+    create_results(connection)
+    assert connection.execute(f"from mlm.influence order by {order}").fetchall() == before
+    own = connection.execute("select * exclude (symbols, changes) from mlm.influence_lists order by all").fetchall()
+    assert own == sorted(row[:5] for row in lists)
+    assert len(lists) == 480
+    connection.execute("rollback")

@@ -111,8 +111,8 @@ def test_a_store_of_an_earlier_mlm_ops_is_no_copy(connection, copy) -> None:
     own_store(copy)
     with duckdb.connect(str(copy)) as own:
         own.execute("comment on table mlm.store_version is null")
-        own.execute("insert into mlm.influence (run_id, analysis, model) values ('mine', 'hsb', 'null')")
-    with pytest.raises(StoreError, match=r"holds mlm\.influence, which mlm-ops did not publish"):
+        own.execute("insert into mlm.influence_lists (run_id, analysis, model) values ('mine', 'hsb', 'null')")
+    with pytest.raises(StoreError, match=r"holds mlm\.influence_lists, which mlm-ops did not publish"):
         store.publish(connection, copy)
     assert published(copy) == ["mine"]
 
@@ -313,7 +313,7 @@ def test_a_copy_with_rows_that_the_store_has_not_is_built_anew(connection, copy,
     [
         "update mlm.fixed_effects set estimate = 999",
         "update mlm.store_version set version = 0",
-        "insert into mlm.influence (run_id, analysis) values ('a', 'x')",
+        "insert into mlm.influence_lists (run_id, analysis) values ('a', 'x')",
     ],
 )
 def test_a_copy_that_somebody_changed_is_built_anew(connection, copy, tmp_path, beginnings, change) -> None:

@@ -14,7 +14,7 @@ import duckdb
 import pytest
 
 from mlm_ops import fit
-from mlm_ops.analyses.store.schema import TABLES
+from mlm_ops.analyses.store.schema import TABLES, VIEWS_OF_LISTS
 from mlm_ops.cli import main as cli
 from mlm_ops.cli.terminal import OVERVIEW
 from tests.analyses.test_store import holder
@@ -233,7 +233,7 @@ class TestShow:
         with duckdb.connect(str(fitted), read_only=True) as connection:
             tables = [name for name in TABLES if name not in OVERVIEW]
             full = [name for name in tables if connection.execute(f"from mlm.latest_{name} limit 1").fetchone()]
-        assert names == full
+        assert names == [VIEWS_OF_LISTS.get(name, name) for name in full]
         assert line.endswith(f"; each by mlm show --database {fitted} --table NAME --all")
 
     def test_the_latest_results(self, fitted, capsys):

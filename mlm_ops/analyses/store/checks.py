@@ -17,7 +17,8 @@ from mlm_ops.warehouse.sql import identifier, qualified
 _REQUIRED = ("run_id", "analysis", "started_at", "finished_at", "data", "n_rows", "n_obs", "n_dropped", "status")
 _TIMES = ("started_at", "finished_at")
 _NAMES = {"varchar": "VARCHAR", "double": "DOUBLE", "bigint": "BIGINT", "boolean": "BOOLEAN"} | {
-    "timestamptz": "TIMESTAMP WITH TIME ZONE"
+    "timestamptz": "TIMESTAMP WITH TIME ZONE",
+    "double[]": "DOUBLE[]",
 }
 
 

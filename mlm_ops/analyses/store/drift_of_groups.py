@@ -1,20 +1,23 @@
-"""Compare by SQL what two stored runs say of single groups: their influences on the estimates, and which there are.
+"""Compare what two stored runs say of single groups: their influences on the estimates, and which there are.
 
-The rows of single groups are the many ones of a store, so that they stay in the database: what comes out is a row for
-each parameter.
+The influences of a group are a list, so that those of a model are read as one array.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import polars as pl
 
-from mlm_ops.analyses.drift import RESIDUAL, Counts, GroupChange, Groups, Symbols
+from mlm_ops.analyses.drift import Counts, GroupChange, Groups, Symbols
 from mlm_ops.analyses.store.tables import registered
+from mlm_ops.moments.arrays import Array
+from mlm_ops.results.tables.effects import SEPARATOR
 from mlm_ops.warehouse.connection import Connection
-from mlm_ops.warehouse.sql import qualified
+from mlm_ops.warehouse.sql import literal, qualified
 
 
 class RunPair(NamedTuple):
@@ -23,6 +26,25 @@ class RunPair(NamedTuple):
     analysis: str
     now: str
     before: str
+
+
+@dataclass(frozen=True)
+class Influences:
+    """The influences of the units of one model in one run.
+
+    Attributes
+    ----------
+    group
+        The grouping factor.
+    units
+        (J,) their names.
+    changes
+        (J,) by symbol: the estimate minus that without each unit; not a number where that is unknown.
+    """
+
+    group: str
+    units: pl.Series
+    changes: Mapping[str, Array]
 
 
 def compare_groups(
@@ -37,67 +59,114 @@ def compare_groups(
     parameters
         Of each pair the models and parameters that are compared, `RESIDUAL` of each model among them.
     """
-    rows = [(*pair, model, *symbols) for pair, of_pair in parameters.items() for model, symbols in of_pair]
-    names = ["analysis", "now", "before", "model", "symbol", "symbol_before"]
-    frame = pl.DataFrame(rows, dict.fromkeys(names, pl.String), orient="row").with_row_index("number")
     changes: dict[RunPair, dict[tuple[str, Symbols], GroupChange]] = {pair: {} for pair in parameters}
     counts: dict[RunPair, dict[str, list[Counts]]] = {pair: {} for pair in parameters}
-    with registered(connection, "mlm_parameters", frame):
-        for number, group, n, now, before, unknown, squares, spread in connection.execute(_changes(schema)).fetchall():
-            (*pair, model, symbol, symbol_before), symbols = rows[number], rows[number][-2:]
-            if now and before and not unknown:
-                changes[RunPair(*pair)][model, (symbol, symbol_before)] = GroupChange(n, squares, spread)
-            if now and before and symbols == RESIDUAL:
-                counts[RunPair(*pair)][model] = [Counts(group, before, now, now + before - n)]
-    others = [
-        (*pair, model)
-        for pair, of_pair in parameters.items()
-        for model in dict.fromkeys(model for model, _ in of_pair)
-        if model not in counts[pair]
-    ]
+    others: list[tuple[str, ...]] = []
+    by_model: dict[str, dict[RunPair, list[Symbols]]] = {}
+    for pair, of_pair in parameters.items():
+        for model, symbols in of_pair:
+            by_model.setdefault(model, {}).setdefault(pair, []).append(symbols)
+    # model by model, as a run has millions of them
+    for model, symbols_by_pair in by_model.items():
+        influences = _influences(connection, schema, model, symbols_by_pair)
+        for pair, of_model in symbols_by_pair.items():
+            now, before = (influences.get((run, pair.analysis)) for run in (pair.now, pair.before))
+            if now is None or before is None:
+                others.append((*pair, model))
+                continue
+            changes[pair] |= {(model, key): change for key, change in _compare(now, before, of_model).items()}
+            shared = int(now.units.is_in(before.units.implode()).sum())
+            counts[pair][model] = [Counts(now.group, len(before.units), len(now.units), shared)]
     if others:
-        frame = pl.DataFrame(others, dict.fromkeys(names[:4], pl.String), orient="row").with_row_index("number")
+        names = dict.fromkeys(("analysis", "now", "before", "model"), pl.String)
+        frame = pl.DataFrame(others, names, orient="row").with_row_index("number")
         with registered(connection, "mlm_models", frame):
-            for number, group, now, before, shared in connection.execute(_counts(schema)).fetchall():
-                *pair, model = others[number]
-                counts[RunPair(*pair)].setdefault(model, []).append(Counts(group, before, now, shared))
+            for number, group, n, n_before, shared in connection.execute(_counts(schema)).fetchall():
+                *of_pair, model = others[number]
+                counts[RunPair(*of_pair)].setdefault(model, []).append(Counts(group, n_before, n, shared))
     return {pair: Groups(changes[pair], counts[pair]) for pair in parameters}
 
 
-def _changes(schema: str) -> str:
-    """The query for a row of each parameter: the deviations from the mean in two steps, as rounding demands.
+def _influences(
+    connection: Connection, schema: str, model: str, pairs: Iterable[RunPair]
+) -> dict[tuple[str, str], Influences]:
+    """Read the influences of a model in both runs of all pairs, by run and analysis."""
+    analyses_by_run: dict[str, dict[str, None]] = {}
+    for pair in pairs:
+        for run in (pair.now, pair.before):
+            analyses_by_run.setdefault(run, {})[pair.analysis] = None
+    influences: dict[tuple[str, str], Influences] = {}
+    # a query for each run finds its rows side by side; one for all would join, and copy the rows
+    for run, analyses in analyses_by_run.items():
+        rows: pl.DataFrame = connection.sql(
+            f"""
+            select analysis, "group", unit, symbols, changes from {qualified(schema, "influence_lists")}
+            where run_id = {literal(run)} and analysis in ({", ".join(map(literal, analyses))})
+            and model = {literal(model)}"""
+        ).pl()
+        for (analysis,), own in rows.partition_by("analysis", as_dict=True, maintain_order=True).items():
+            influences[run, analysis] = _of_model(own)
+    return influences
 
-    The sums are compensated ones (Kahan), since others depend on the order of the rows and the number of threads.
+
+def _of_model(rows: pl.DataFrame) -> Influences:
+    symbols = rows["symbols"][0].split(SEPARATOR)
+    changes = rows["changes"].explode().to_numpy().reshape(len(rows), len(symbols))
+    return Influences(rows["group"][0], rows["unit"], dict(zip(symbols, changes.T, strict=True)))
+
+
+def _compare(now: Influences, before: Influences, pairs: Collection[Symbols]) -> dict[Symbols, GroupChange]:
+    """Compare the parameters whose influences are known in both runs.
+
+    A run that does not have a unit is not changed by leaving it out.
     """
-    return f"""
-        with now_rows as ({_influences(schema, "now", "symbol")}),
-        before_rows as ({_influences(schema, "before", "symbol_before")}),
-        joined as materialized (
-            select
-                number, coalesce(n."group", b."group") as "group", n.unit is not null as is_now,
-                b.unit is not null as is_before,
-                (is_now and n.change is null) or (is_before and b.change is null) as is_unknown,
-                coalesce(n.change, 0) - coalesce(b.change, 0) as change
-            from now_rows as n full join before_rows as b using (number, unit)
-        ),
-        means as (
-            select
-                number, any_value("group") as "group", count(*) as n, count_if(is_now) as now,
-                count_if(is_before) as before, count_if(is_unknown) as unknown, favg(change) as mean
-            from joined group by number
-        ),
-        squares as (select number, (change - mean) ** 2 as square from joined join means using (number)),
-        sums as (select number, fsum(square) as total, favg(square) as mean_square from squares group by number)
-        select number, any_value("group"), any_value(n), any_value(now), any_value(before), any_value(unknown),
-               any_value(total), fsum((square - mean_square) ** 2)
-        from squares join means using (number) join sums using (number) group by number"""
+    pairs = [pair for pair in pairs if pair[0] in now.changes and pair[1] in before.changes]
+    if not pairs:
+        return {}
+    values, values_before = (
+        np.column_stack([run.changes[pair[i]] for pair in pairs]) for i, run in enumerate((now, before))
+    )
+    if not now.units.equals(before.units):
+        units = pl.concat([now.units, before.units]).unique(maintain_order=True)
+        values, values_before = (
+            _of_units(units, run.units, array) for run, array in ((now, values), (before, values_before))
+        )
+    change = values - values_before
+    n = len(change)
+    squares = (change - _sum(change) / n) ** 2
+    total = _sum(squares)
+    spread = _sum((squares - total / n) ** 2)
+    return {
+        pair: GroupChange(n, float(total[i]), float(spread[i]))
+        for i, pair in enumerate(pairs)
+        if np.isfinite(change[:, i]).all()
+    }
 
 
-def _influences(schema: str, run: str, symbol: str) -> str:
-    return f"""
-        select p.number, i."group", i.unit, i.change
-        from {qualified(schema, "influence")} as i join mlm_parameters as p
-        on i.run_id = p.{run} and i.analysis = p.analysis and i.model = p.model and i.symbol = p.{symbol}"""
+def _of_units(units: pl.Series, own: pl.Series, values: Array) -> Array:
+    """(J, S) values of all units, zero for those that the run does not have."""
+    places = pl.DataFrame({"unit": own}).with_row_index("place")
+    at = pl.DataFrame({"unit": units}).join(places, on="unit", how="left", maintain_order="left")["place"]
+    rows: Array = np.where(at.is_not_null().to_numpy()[:, None], values[at.fill_null(0).to_numpy()], 0.0)
+    return rows
+
+
+def _sum(values: Array) -> Array:
+    """(S,) sums of (J, S) values, with what rounding took from each addition of two given back.
+
+    A plain sum of numbers of very different size depends on their order (Ogita, Rump and Oishi 2005, SIAM Journal on
+    Scientific Computing 26, 1955-1988).
+    """
+    lost = np.zeros(values.shape[1])
+    while len(values) > 1:
+        half = len(values) // 2
+        a, b, rest = values[:half], values[half : 2 * half], values[2 * half :]
+        total = a + b
+        part = total - a
+        lost += ((a - (total - part)) + (b - part)).sum(axis=0)
+        values = np.concatenate((total, rest))
+    sums: Array = values[0] + lost
+    return sums
 
 
 def _counts(schema: str) -> str:

@@ -10,30 +10,42 @@ from collections.abc import Mapping
 from mlm_ops.analyses.store.checks import check_tables
 from mlm_ops.analyses.store.history import number_runs
 from mlm_ops.analyses.store.published_copy import STORE
-from mlm_ops.analyses.store.schema import RENAMED, RESULT_TABLES
+from mlm_ops.analyses.store.schema import READABLE, RENAMED, RESULT_TABLES, VIEWS_OF_LISTS
 from mlm_ops.analyses.store.tables import claim_of, create_table, describe_columns
 from mlm_ops.analyses.store.version import LATEST, LATEST_FIRST, STORE_VERSION, check_version, columns_by_table
 from mlm_ops.errors import StoreError
 from mlm_ops.results.tables.descriptions import COLUMNS, ROWS, VERSION_OF_STORE
+from mlm_ops.results.tables.effects import SEPARATOR
 from mlm_ops.warehouse.connection import Connection
-from mlm_ops.warehouse.ownership import RESULTS, Claim, Relation, check_ours, find_relations, replace_view, view_queries
+from mlm_ops.warehouse.ownership import (
+    RESULTS,
+    Claim,
+    Relation,
+    check_ours,
+    drop,
+    find_relations,
+    replace_view,
+    view_queries,
+)
 from mlm_ops.warehouse.sql import identifier, literal, qualified
 
 _VERSION = "store_version"
 #: The query of each view.
 _VIEWS = {
+    "influence": 'select run_id, analysis, model, "group", unit, unnest(string_split(symbols, '
+    f"{literal(SEPARATOR)})) as symbol, unnest(changes) as change from {RESULTS}.influence_lists",
     f"{LATEST}runs": f"select * from {RESULTS}.runs where status in ('finished', 'empty') qualify row_number() over"
-    f" (partition by analysis order by {LATEST_FIRST}) = 1"
+    f" (partition by analysis order by {LATEST_FIRST}) = 1",
 } | {
     f"{LATEST}{name}": f"select * from {qualified(RESULTS, name)}"
     f" where (run_id, analysis) in (select (run_id, analysis) from {RESULTS}.{LATEST}runs)"
-    for name in RESULT_TABLES
+    for name in READABLE
     if name != "runs"
 }
 #: What the comment of every column says.
 _TEXTS = {(_VERSION, "version"): VERSION_OF_STORE} | {
     (relation, column): COLUMNS[column]
-    for name, columns in RESULT_TABLES.items()
+    for name, columns in READABLE.items()
     for relation in (name, f"{LATEST}{name}")
     for column in columns
 }
@@ -59,7 +71,7 @@ def check_store(connection: Connection) -> bool:
         check_version(connection, RESULTS, columns)
         check_tables(connection, RESULTS, RESULT_TABLES, columns)
         return True
-    foreign = sorted(tables & RESULT_TABLES.keys())
+    foreign = sorted(tables & READABLE.keys())
     if foreign:
         raise StoreError(
             f"The schema {RESULTS} of this database was not made by mlm-ops: it has {', '.join(foreign)} and no"
@@ -89,6 +101,9 @@ def create_results(connection: Connection, whose: str = STORE) -> None:
         create_table(connection, RESULTS, name, columns, "results", present, ROWS[name])
     number_runs(connection, RESULTS)
     fill_renamed(connection)
+    if (earlier := present.get("influence")) is not None and earlier.kind == "table":
+        _move_influences(connection)
+        del present["influence"]
     _create_views(connection, present)
     describe_columns(connection, RESULTS, _TEXTS)
 
@@ -105,7 +120,7 @@ def _create_views(connection: Connection, present: Mapping[str, Relation]) -> No
             relation is not None
             and relation.comment == claim.comment
             and queries.get(name, "").endswith(f" AS {_as_stored(connection, query)};")
-            and list(columns[name].items()) == list(columns[name.removeprefix(LATEST)].items())
+            and list(columns[name].items()) == list(columns.get(name.removeprefix(LATEST), {}).items())
         )
         if not is_current:
             replace_view(connection, claim, query, present)
@@ -127,8 +142,32 @@ def fill_renamed(connection: Connection) -> None:
                 connection.execute(f"update {table} set {identifier(new)} = {identifier(old)} where {gap}")
 
 
+def _move_influences(connection: Connection) -> None:
+    """Move the influences that an earlier mlm-ops wrote, a row each, to lists, run by run to spare memory.
+
+    Raises
+    ------
+    StoreError
+        The table was not made by mlm-ops.
+    """
+    earlier = qualified(RESULTS, "influence")
+    for run in connection.execute(f"select distinct run_id, analysis from {earlier}").fetchall():
+        connection.execute(
+            f"""
+            insert into {qualified(RESULTS, "influence_lists")} by name
+            select run_id, analysis, model, "group", unit, string_agg(symbol, {literal(SEPARATOR)} order by rowid) as
+                   symbols, list(change order by rowid) as changes
+            from {earlier} where run_id = ? and analysis = ? group by run_id, analysis, model, "group", unit
+            order by min(rowid)""",
+            list(run),
+        )
+    drop(connection, claim_of(connection, RESULTS, "influence", READABLE["influence"], "results"))
+
+
 def _view_claim(connection: Connection, name: str) -> Claim:
-    """Claim a ``latest_`` view; one that an earlier mlm-ops made without a mark is recognised by the table it reads."""
+    """Claim a view; a ``latest_`` one that an earlier mlm-ops made without a mark is recognised by what it reads."""
+    if name in VIEWS_OF_LISTS.values():
+        return Claim((RESULTS, name), "results", "Rename it, or use another database file.", description=ROWS[name])
 
     def is_earlier(relation: Relation) -> bool:
         reads = f"{RESULTS}.runs" if name == f"{LATEST}runs" else f"{RESULTS}.{LATEST}runs"

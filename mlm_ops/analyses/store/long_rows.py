@@ -14,6 +14,7 @@ import duckdb
 import polars as pl
 
 from mlm_ops.analyses.store.runs import in_todays_columns
+from mlm_ops.analyses.store.schema import VIEWS_OF_LISTS
 from mlm_ops.warehouse.connection import Connection
 from mlm_ops.warehouse.faults import error_class, why_it_failed
 from mlm_ops.warehouse.ownership import RESULTS, find_relations
@@ -33,9 +34,11 @@ def models_of_rows(connection: Connection, table: str, run_id: str, analysis: st
     StoreError
         The rows cannot be read.
     """
-    if table not in find_relations(connection, RESULTS):
+    relations = find_relations(connection, RESULTS)
+    if table not in relations:
         return []  # it came after the mlm-ops that wrote the store
-    query = f"select model from {_rows(table, run_id, analysis)} group by model order by min(rowid)"
+    stored = next((lists for lists, view in VIEWS_OF_LISTS.items() if view == table and lists in relations), table)
+    query = f"select model from {_rows(stored, run_id, analysis)} group by model order by min(rowid)"
     with _unread_rows(table):
         return [model for (model,) in connection.execute(query).fetchall()]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import duckdb
 
+from mlm_ops.analyses.store.version import UNPUBLISHED
 from mlm_ops.errors import StoreError
 from mlm_ops.language.spelling import list_names
 from mlm_ops.logs import Event, tell
@@ -134,11 +135,11 @@ def _relations(connection: Connection) -> list[Relation]:
 
 
 def _is_earlier(connection: Connection, relation: Relation) -> bool:
-    """Whether a table or view without a mark is one of a published copy, in which table ``influence`` has no rows."""
+    """Whether a table or view without a mark is one of a published copy, in which what is not published has no rows."""
     columns = columns_of(connection, relation)
     if relation.name == "store_version":
         return columns == ["version"]
-    if relation.name == "influence":
+    if relation.name in UNPUBLISHED:
         rows = f"select 1 from {qualified(relation.schema, relation.name)} limit 1"
         return not connection.execute(rows).fetchall()
     return columns[:2] == ["run_id", "analysis"]

@@ -29,7 +29,7 @@ from mlm_ops.analyses.store.history import (
 )
 from mlm_ops.analyses.store.layout import check_store, create_results, fill_renamed
 from mlm_ops.analyses.store.published_copy import check_published_copy, is_sound, remember_published
-from mlm_ops.analyses.store.schema import ORDER, RENAMED, RESULT_TABLES, RUNS, TABLES
+from mlm_ops.analyses.store.schema import ORDER, READABLE, RENAMED, RESULT_TABLES, RUNS, TABLES
 from mlm_ops.analyses.store.tables import all_or_nothing, check_results, insert_frame
 from mlm_ops.analyses.store.version import LATEST, UNPUBLISHED
 from mlm_ops.errors import DamagedError, StoreError
@@ -236,14 +236,14 @@ def read_latest(connection: Connection, table: str, *, one_row: bool = False) ->
     StoreError
         There is no such table, there are no results yet, or the store has another version.
     """
-    if table not in RESULT_TABLES:
-        hint = did_you_mean(table, RESULT_TABLES)
-        raise StoreError(f"The store has no table {table}.{hint} Expected one of {', '.join(RESULT_TABLES)}.")
+    if table not in READABLE:
+        hint = did_you_mean(table, READABLE)
+        raise StoreError(f"The store has no table {table}.{hint} Expected one of {', '.join(READABLE)}.")
     if not check_store(connection):
         raise StoreError("There are no results yet.")
     if table not in find_relations(connection, RESULTS):
         # it came after the mlm-ops that wrote the store
-        return pl.DataFrame(schema=RESULT_TABLES[table])
+        return pl.DataFrame(schema=READABLE[table])
     try:
         view = qualified(RESULTS, f"{LATEST}{table}")
         query = f"select distinct on (analysis, model) * from {view}" if one_row else f"from {view}"
@@ -261,10 +261,10 @@ def in_todays_columns(rows: pl.DataFrame, table: str) -> pl.DataFrame:
     A store that an earlier mlm-ops wrote may lack a new column, which is then null, or has it by its old name.
     """
     renamed = RENAMED.get(table, {})
-    present = {name: [c for c in (name, renamed.get(name)) if c in rows.columns] for name in RESULT_TABLES[table]}
+    present = {name: [c for c in (name, renamed.get(name)) if c in rows.columns] for name in READABLE[table]}
     return rows.select(
         (pl.coalesce(present[name]) if present[name] else pl.lit(None)).cast(kind).alias(name)
-        for name, kind in RESULT_TABLES[table].items()
+        for name, kind in READABLE[table].items()
     )
 
 
@@ -353,7 +353,7 @@ def check_published(destination: Path | str) -> None:
     StoreError
         With the file and what it contains.
     """
-    ours = {"store_version", "latest_runs", *RESULT_TABLES, *(f"{LATEST}{name}" for name in TABLES)}
+    ours = {"store_version", *READABLE, *(f"{LATEST}{name}" for name in READABLE)}
     check_published_copy(Path(os.path.realpath(destination)), RESULTS, lambda name: name in ours)
 
 

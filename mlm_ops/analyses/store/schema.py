@@ -11,6 +11,7 @@ from mlm_ops.results.tables.columns import COUNT, KEYS, TEXT, ColumnTypes
 from mlm_ops.results.tables.effects import (
     FIXED_EFFECTS,
     INFLUENCE,
+    INFLUENCE_LISTS,
     RANDOM_EFFECTS,
     VARIANCE_COMPONENTS,
 )
@@ -66,7 +67,7 @@ TABLES: dict[str, ColumnTypes] = {
     "sem_scores": SEM_SCORES,
     "sem_score_tests": SEM_SCORE_TESTS,
     "drift": DRIFT,
-    "influence": INFLUENCE,
+    "influence_lists": INFLUENCE_LISTS,
     "models": MODELS,
 }
 
@@ -101,3 +102,9 @@ RUNS: ColumnTypes = {
 
 #: All stored tables with all their columns.
 RESULT_TABLES: dict[str, ColumnTypes] = {"runs": RUNS} | {name: KEYS | columns for name, columns in TABLES.items()}
+
+#: Stored tables of lists, and the views that have a row for each number in the lists.
+VIEWS_OF_LISTS: dict[str, str] = {"influence_lists": "influence"}
+
+#: What can be read: the stored tables, and the views of lists.
+READABLE: dict[str, ColumnTypes] = RESULT_TABLES | {"influence": KEYS | INFLUENCE}

@@ -13,7 +13,7 @@ STORE_VERSION = 1
 REMEDY = "Restore the file from a copy, or remove it and run again."
 
 #: Tables that are not published: rows about single groups that only the comparison of runs reads.
-UNPUBLISHED = frozenset({"influence"})
+UNPUBLISHED = frozenset({"influence", "influence_lists"})
 #: What the names of views of the latest results begin with.
 LATEST = "latest_"
 

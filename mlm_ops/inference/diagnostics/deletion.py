@@ -19,13 +19,15 @@ from mlm_ops.estimation.criterion import Criterion
 from mlm_ops.estimation.design.build import build_design
 from mlm_ops.estimation.estimate import Estimate, estimate_design
 from mlm_ops.estimation.nested import Nest, build_nest, eliminate_below
-from mlm_ops.estimation.stacked import cholesky, inverse, solve_lower, solve_upper
+from mlm_ops.estimation.stacked import cholesky, inverse, premultiply, solve_lower, solve_upper
 from mlm_ops.language.model import Model
 from mlm_ops.moments.arrays import Array, Numbers
 from mlm_ops.moments.record import Moments
 
 #: A step along the imaginary axis: the derivative without a difference (Squire and Trapp 1998).
 _STEP = 1e-30
+#: Top units whose arrays, some hundred numbers each, lie in a processor's cache.
+CHUNK = 8192
 #: Where one unit has all but this share of the information on a combination of coefficients, the others have none.
 _REMAINDER = 1e-9
 
@@ -65,30 +67,67 @@ def one_step_deletions(estimate: Estimate, moments: Moments) -> Deletions | None
     if not design.levels or not design.nested or criterion.n_theta > criterion.n_random:
         return None
     top = design.levels[-1]
-    codes = [level.codes for level in design.levels]
-    nest, _ = build_nest(estimate.cross, [level.size for level in design.levels], codes, top.codes)
     size = np.bincount(moments.units_of(top.group)[0], moments.n, len(top.labels)).astype(float)
-    theta = estimate.optimum.theta
-    contributions = [
-        _contributions(nest, criterion, theta + 1j * _STEP * unit) for unit in np.eye(len(theta))[: criterion.n_random]
-    ]
-    # the step is too small for the real part to see it
-    w = contributions[0][0].real
-    w_by_theta = np.array([part.imag / _STEP for part, _ in contributions])
-    log_by_theta = np.array([part.imag / _STEP for _, part in contributions])
-    unidentified = _unidentified(w)
-    step = _theta_steps(estimate, w, w_by_theta, log_by_theta, size, unidentified)
+    shares = _shares(estimate)
+    total = shares.of_all()
+    unidentified = _unidentified(shares.w)
+    parts = []
+    for start in range(0, len(size), CHUNK):
+        units = slice(start, start + CHUNK)
+        parts.append(_without(estimate, shares.rest(total, units), size[units], unidentified[units]))
+    gamma, cooks, tau, sigma2 = zip(*parts, strict=True)
+    return Deletions(
+        top.labels,
+        np.concatenate(gamma, axis=1),
+        np.concatenate(cooks),
+        tuple(np.concatenate(block, axis=2) for block in zip(*tau, strict=True)),
+        np.concatenate(sigma2),
+    )
+
+
+@dataclass(frozen=True)
+class _Shares:
+    """The shares of J top units in W and in the derivatives by the n parameters of theta.
+
+    Attributes
+    ----------
+    w
+        (r, r, J) of W.
+    w_by_theta, log_by_theta
+        (n, r, r, J) of W's derivatives, (n, J) of those of log |V|.
+    """
+
+    w: Array
+    w_by_theta: Array
+    log_by_theta: Array
+
+    def of_all(self) -> _Shares:
+        """Their sums over the units, J being one."""
+        arrays = (self.w, self.w_by_theta, self.log_by_theta)
+        return _Shares(*(array.sum(axis=-1, keepdims=True) for array in arrays))
+
+    def rest(self, total: _Shares, units: slice) -> _Shares:
+        """What is left of the sums without each of some units."""
+        own, whole = ((one.w, one.w_by_theta, one.log_by_theta) for one in (self, total))
+        return _Shares(*(all_units - array[..., units] for array, all_units in zip(own, whole, strict=True)))
+
+
+def _without(
+    estimate: Estimate, rest: _Shares, size: Array, unidentified: NDArray[np.bool_]
+) -> tuple[Array, Array, tuple[Array, ...], Array]:
+    """Gamma, Cook's distances, tau and sigma2 without each of J units, of ``size`` rows, from what is then left."""
+    fixed, solution = estimate.design.fixed, estimate.optimum.solution
+    step = _theta_steps(estimate, rest, size, unidentified)
     # to first order the rest's W at the new theta
-    rest = w.sum(axis=2)[:, :, None] - w
-    rest = rest + np.einsum("kj,kabj->abj", step, w_by_theta.sum(axis=3)[..., None] - w_by_theta)
-    beta = _solve(rest, unidentified)
-    gamma = design.fixed.transform @ beta + design.fixed.offset[:, None]
+    w = rest.w + np.einsum("kj,kabj->abj", step, rest.w_by_theta)
+    beta = _solve(w, unidentified)
+    gamma = fixed.transform @ beta + fixed.offset[:, None]
     change = gamma - estimate.gamma[:, None]
     cooks = np.einsum("pj,pj->j", change, np.linalg.solve(estimate.vcov, change)) / max(len(change), 1)
     p = len(beta)
-    residual = rest[p, p] - np.einsum("pj,pj->j", rest[p, :p], beta)
-    shares = residual / (estimate.optimum.solution.degrees - size) / estimate.optimum.solution.sigma2
-    return Deletions(top.labels, gamma, cooks, _tau(estimate, step, shares), estimate.sigma2 * shares)
+    residual = w[p, p] - np.einsum("pj,pj->j", w[p, :p], beta)
+    shares = residual / (solution.degrees - size) / solution.sigma2
+    return gamma, cooks, _tau(estimate, step, shares), estimate.sigma2 * shares
 
 
 def refit_without(model: Model, moments: Moments, estimate: Estimate, unit: int) -> Estimate | None:
@@ -107,6 +146,52 @@ def refit_without(model: Model, moments: Moments, estimate: Estimate, unit: int)
     except (DataError, IdentificationError):  # a predictor that varied in this unit alone, or no second unit is left
         return None
     return refit if refit.design.fixed.columns == estimate.design.fixed.columns else None
+
+
+def _shares(estimate: Estimate) -> _Shares:
+    """The shares of all top units, some of them at a time, whose arrays stay in cache."""
+    design = estimate.design
+    sizes, codes = [level.size for level in design.levels], [level.codes for level in design.levels]
+    top = codes[-1]
+    n, r, units = estimate.criterion.n_random, len(estimate.optimum.solution.w), len(design.levels[-1].labels)
+    shares = _Shares(np.empty((r, r, units)), np.empty((n, r, r, units)), np.empty((n, units)))
+    of_part = _shares_of_one_level if len(sizes) == 1 else _shares_by_imaginary_steps
+    for start in range(0, units, CHUNK):
+        cells = np.flatnonzero((top >= start) & (top < start + CHUNK))
+        parents = [np.unique(level_codes[cells], return_inverse=True)[1] for level_codes in codes]
+        nest, _ = build_nest(estimate.cross.take(cells), sizes, parents, parents[-1])
+        part = of_part(nest, estimate.criterion, estimate.optimum.theta)
+        own = slice(start, start + CHUNK)
+        shares.w[..., own], shares.w_by_theta[..., own] = part.w, part.w_by_theta
+        shares.log_by_theta[..., own] = part.log_by_theta
+    return shares
+
+
+def _shares_of_one_level(nest: Nest, criterion: Criterion, theta: Array) -> _Shares:
+    """With one level of effects, ``dW = -(Z' V^-1 [X y])' dT Z' V^-1 [X y]`` and ``d log |V| = tr(Z' V^-1 Z dT)``."""
+    (lam,) = criterion.factors(theta)
+    w, _, (elimination,) = eliminate_below(nest, [lam])
+    zx, zz = elimination.zx, elimination.zz
+    w_by_theta, log_by_theta = [], []
+    for unit in np.eye(len(theta))[: criterion.n_random]:
+        slope = criterion.factors(theta + 1j * _STEP * unit)[0].imag / _STEP @ lam.T
+        t_by_theta = slope + slope.T
+        w_by_theta.append(-np.einsum("aij,akj->ikj", zx, premultiply(t_by_theta, zx)))
+        log_by_theta.append(np.einsum("ab,abj->j", t_by_theta, zz))
+    return _Shares(w, np.array(w_by_theta), np.array(log_by_theta))
+
+
+def _shares_by_imaginary_steps(nest: Nest, criterion: Criterion, theta: Array) -> _Shares:
+    """With several levels the elimination itself is differentiated."""
+    contributions = [
+        _contributions(nest, criterion, theta + 1j * _STEP * unit) for unit in np.eye(len(theta))[: criterion.n_random]
+    ]
+    # the step is too small for the real part to see it
+    return _Shares(
+        contributions[0][0].real,
+        np.array([part.imag / _STEP for part, _ in contributions]),
+        np.array([part.imag / _STEP for _, part in contributions]),
+    )
 
 
 def _contributions(nest: Nest, criterion: Criterion, theta: Numbers) -> tuple[Numbers, Numbers]:
@@ -135,25 +220,20 @@ def _tau(estimate: Estimate, step: Array, shares: Array) -> tuple[Array, ...]:
     return tuple(taus)
 
 
-def _theta_steps(
-    estimate: Estimate, w: Array, w_by_theta: Array, log_by_theta: Array, size: Array, unidentified: NDArray[np.bool_]
-) -> Array:
+def _theta_steps(estimate: Estimate, rest: _Shares, size: Array, unidentified: NDArray[np.bool_]) -> Array:
     """(n, J): ``-H^-1 gradient`` of the profiled criterion without each unit, H being that of all units."""
-    solution = estimate.optimum.solution
+    solution, w = estimate.optimum.solution, rest.w
     p = len(solution.beta)
-    rest = w.sum(axis=2)[:, :, None] - w
-    chol = cholesky(_identified(rest, unidentified))
-    beta = np.where(unidentified, np.nan, solve_upper(chol, solve_lower(chol, rest[:p, p:]))[:, 0])
-    residual = rest[p, p] - np.einsum("pj,pj->j", rest[p, :p], beta)
+    chol = cholesky(_identified(w, unidentified))
+    beta = np.where(unidentified, np.nan, solve_upper(chol, solve_lower(chol, w[:p, p:]))[:, 0])
+    residual = w[p, p] - np.einsum("pj,pj->j", w[p, :p], beta)
     degrees = solution.degrees - size
     direction = np.concatenate((-beta, np.ones((1, len(size)))))
-    slopes = log_by_theta.sum(axis=1)[:, None] - log_by_theta
-    rest_by_theta = w_by_theta.sum(axis=3)[..., None] - w_by_theta
-    slopes = slopes + degrees / residual * np.einsum(
-        "aj,kabj,bj->kj", direction, rest_by_theta, direction, optimize=True
+    slopes = rest.log_by_theta + degrees / residual * np.einsum(
+        "aj,kabj,bj->kj", direction, rest.w_by_theta, direction, optimize=True
     )
     if estimate.criterion.reml and p:
-        slopes = slopes + np.einsum("abj,kabj->kj", inverse(chol), rest_by_theta[:, :p, :p])
+        slopes = slopes + np.einsum("abj,kabj->kj", inverse(chol), rest.w_by_theta[:, :p, :p])
     hessian = estimate.optimum.hessian
     steps: Array = -np.linalg.pinv(hessian, rcond=1e-10, hermitian=True) @ slopes
     return steps
@@ -166,12 +246,13 @@ def _unidentified(w: Array) -> NDArray[np.bool_]:
     the two matrices would hold rounding in place of zeros, and seem to be of full rank.
     """
     p = len(w) - 1
-    units = np.moveaxis(w[:p, :p], 2, 0)
-    whitened = np.linalg.inv(np.linalg.cholesky(units.sum(axis=0)))
-    shares = whitened @ units @ whitened.T
+    units = w[:p, :p]
+    whitened = np.linalg.inv(np.linalg.cholesky(units.sum(axis=2)))
     # no eigenvalue is larger than the trace, which leaves few units to look at as a rule
-    flags: NDArray[np.bool_] = np.trace(shares, axis1=1, axis2=2) > 1 - _REMAINDER
-    flags[flags] = np.linalg.eigvalsh(shares[flags]).max(axis=1, initial=0.0) > 1 - _REMAINDER
+    trace = (whitened.T @ whitened).ravel() @ units.reshape(p * p, units.shape[2])
+    flags: NDArray[np.bool_] = trace > 1 - _REMAINDER
+    shares = whitened @ np.moveaxis(units[:, :, flags], 2, 0) @ whitened.T
+    flags[flags] = np.linalg.eigvalsh(shares).max(axis=1, initial=0.0) > 1 - _REMAINDER
     return flags
 
 

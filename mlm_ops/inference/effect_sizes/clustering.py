@@ -10,7 +10,7 @@ import numpy as np
 from mlm_ops.estimation.criterion import Criterion
 from mlm_ops.estimation.design.groups import make_clusters
 from mlm_ops.estimation.estimate import Estimate, estimate_design
-from mlm_ops.inference.fixed.robust import cluster_robust
+from mlm_ops.inference.fixed.clustered_least_squares import clustered_vcov
 from mlm_ops.inference.intervals.profile import find_limit
 from mlm_ops.inference.random.effects import RandomEffects
 from mlm_ops.inference.random.variance import intercepts_alone, mean_residual_variance, tau_derivatives
@@ -209,10 +209,9 @@ def _profile(criterion: Criterion, theta: Array, place: int, lowest: float) -> C
     start: Array = np.maximum(theta[others], 0.03)
 
     def rise(z: float) -> float:
-        from scipy.optimize import minimize  # 0.3 s: not for those who only import the package
-
         if not len(others):
             return max(float(criterion.solve(np.array([z])).criterion) - lowest, 0.0)
+        from scipy.optimize import minimize  # 0.15 s: not for those with one parameter
 
         def objective(free: Array) -> tuple[float, Array]:
             return at(z, free)
@@ -307,5 +306,5 @@ def least_squares(estimate: Estimate) -> LeastSquares:
         top = design.levels[-1]
         clusters = make_clusters(top.group, top.codes, top.labels, ())
     if clusters is not None:
-        robust = np.sqrt(np.diag(cluster_robust(regression, "CR2", clusters).vcov))
+        robust = np.sqrt(np.diag(clustered_vcov(regression, clusters)))
     return LeastSquares(regression.gamma, np.sqrt(np.diag(regression.vcov)), robust)

@@ -11,6 +11,7 @@ import numpy as np
 from mlm_ops.errors import MlmError
 from mlm_ops.inference.effect_sizes.interactions import Spread, Surface, derivative
 from mlm_ops.inference.fixed.tests import CoefficientMethod
+from mlm_ops.inference.root import find_root
 from mlm_ops.inference.t_distribution import critical_value
 from mlm_ops.language.model import Indicator, Variable, label
 from mlm_ops.moments.arrays import Array
@@ -233,7 +234,7 @@ def _roots(excess: Callable[[Array], Array], points: Array) -> list[float]:
     A turn that brings it near zero between two points is looked at more closely. Zero counts as below, so that a
     root that is only touched is none; and every value is asked for once, so that no root is lost to its rounding.
     """
-    from scipy.optimize import brentq, minimize_scalar
+    from scipy.optimize import minimize_scalar
 
     values: dict[float, float] = dict(zip(points.tolist(), excess(points).tolist(), strict=True))
 
@@ -248,7 +249,7 @@ def _roots(excess: Callable[[Array], Array], points: Array) -> list[float]:
             minimize_scalar(lambda at, sign=sign: sign * value(float(at)), bounds=(low, high), method="bounded")
     places = sorted(values)
     return [
-        float(brentq(value, low, high, xtol=1e-14, rtol=1e-14))
+        find_root(value, low, high, 1e-14, 1e-14)
         for low, high in pairwise(places)
         if (values[low] > 0) != (values[high] > 0)
     ]

@@ -25,7 +25,7 @@ from mlm_ops.language.model import group_name
 from mlm_ops.moments.arrays import Array
 
 #: A direction of a cluster of which the fixed effects take all but this share is left out of its adjustment.
-_LEVERAGE_TOLERANCE = 1e-10
+LEVERAGE_TOLERANCE = 1e-10
 #: A combination of coefficients with less than this share of the largest robust variance has none but by rounding.
 _SINGULAR = 1e-10
 
@@ -288,7 +288,7 @@ def _adjustment(span: Span) -> Array:
     """
     if span.x.shape[1] == span.x.shape[2]:
         inner = 1.0 - (span.x**2).sum(axis=2)
-        positive = inner > _LEVERAGE_TOLERANCE
+        positive = inner > LEVERAGE_TOLERANCE
         powers = np.zeros((*inner.shape, inner.shape[1]))
         diagonal = np.arange(inner.shape[1])
         powers[:, diagonal, diagonal] = np.where(positive, 1.0 / np.sqrt(np.where(positive, inner, 1.0)), 0.0)
@@ -299,7 +299,7 @@ def _adjustment(span: Span) -> Array:
     diagonal = np.arange(inner.shape[1])
     inner[:, diagonal, diagonal] += span.variance**2
     values, vectors = np.linalg.eigh(inner)
-    positive = values > _LEVERAGE_TOLERANCE
+    positive = values > LEVERAGE_TOLERANCE
     power = np.where(positive, 1.0 / np.sqrt(np.where(positive, values, 1.0)), 0.0)
     factor = root[:, :, None] * vectors
     adjustment: Array = (factor * power[:, None, :]) @ factor.transpose(0, 2, 1)

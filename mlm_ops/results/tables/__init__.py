@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mlm_ops.results.tables.centered_versions import centering
     from mlm_ops.results.tables.columns import with_model
-    from mlm_ops.results.tables.effects import fixed_effects, influence, random_effects, variance_components
+    from mlm_ops.results.tables.effects import fixed_effects, influence_lists, random_effects, variance_components
     from mlm_ops.results.tables.explained import contextual_effects, icc, r_squared, r_squared_changes, standard_errors
     from mlm_ops.results.tables.findings import diagnostics
     from mlm_ops.results.tables.questions import (
@@ -51,7 +51,7 @@ __all__ = [
     "fixed_effects",
     "groups",
     "icc",
-    "influence",
+    "influence_lists",
     "intervals",
     "johnson_neyman",
     "models",
@@ -85,7 +85,7 @@ _LAZY = {
     "fixed_effects": "effects",
     "groups": "units",
     "icc": "explained",
-    "influence": "effects",
+    "influence_lists": "effects",
     "intervals": "questions",
     "johnson_neyman": "questions",
     "models": "whole_models",

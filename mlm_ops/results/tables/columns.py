@@ -10,6 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 TEXT, REAL, COUNT, FLAG = pl.String, pl.Float64, pl.Int64, pl.Boolean
+REALS = pl.List(pl.Float64())
 Kind = pl.DataType | type[pl.DataType]
 ColumnTypes = dict[str, Kind]
 
@@ -20,6 +21,7 @@ SQL_TYPES: dict[Kind, str] = {
     COUNT: "bigint",
     FLAG: "boolean",
     pl.Datetime("us", "UTC"): "timestamptz",
+    REALS: "double[]",
 }
 
 #: Every row of every result table but ``runs`` begins with these.

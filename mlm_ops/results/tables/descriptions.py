@@ -38,6 +38,8 @@ ROWS: dict[str, str] = {
     "sem_variables": "One row a variable of a level of a structural equation model: shares of its variance",
     "sem_fit": "One row a structural equation model: its measures of fit, its equations, itself in other notations",
     "drift": "One row a number of a run, compared with the same of an earlier run",
+    "influence_lists": "One row a unit of a model: the changes of its numbers without the unit, as a list that view "
+    "influence takes apart; it is not published",
     "influence": "One row a unit and number of a model: the change without the unit; it is not published",
     "models": "One row a model: its formula, its equations, and itself in other notations",
 }
@@ -62,6 +64,7 @@ COLUMNS: dict[str, str] = {
     "now": "In this run",
     "difference": "Now minus before",
     "change": "The estimate minus that without the unit",
+    "changes": "The estimates in the order of symbols, minus those without the unit",
     "lhs": "Left side of a parameter, as lavaan has it",
     "op": "=~ loading, ~ regression, ~~ (co)variance, ~1 intercept, := definition, == equation of labels",
     "rhs": "Right side of a parameter, as lavaan has it",
@@ -145,6 +148,7 @@ COLUMNS: dict[str, str] = {
     "model": "Name of the model in the analysis file; null for what is of all models",
     "term": "Coefficient, as the formula names it; (Intercept) for the constant; of scores the variable of level 2",
     "symbol": "The textbook's letter: gamma for fixed effects, tau and sigma2 for variances",
+    "symbols": "The textbook's letters of the model's numbers, as in the column symbol, and icc",
     "level": "Level of the predictor: 1 for rows, 2 for the groups of rows; of a simple slope the moderator's level; 0 "
     "for what a structural model defines",
     "estimate": "Point estimate",

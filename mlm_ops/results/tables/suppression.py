@@ -366,6 +366,6 @@ RULES: dict[str, SuppressionRule] = {
     "sem_score_tests": _structural,
     "drift": _whole_models,
     # stays in the warehouse: of single groups, for the comparison of runs alone
-    "influence": _whole_models,
+    "influence_lists": _whole_models,
     "models": _models,
 }

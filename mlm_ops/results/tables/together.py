@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ParamSpec
 import polars as pl
 
 from mlm_ops.results.tables.columns import with_model
-from mlm_ops.results.tables.effects import fixed_effects, influence, random_effects, variance_components
+from mlm_ops.results.tables.effects import fixed_effects, influence_lists, random_effects, variance_components
 from mlm_ops.results.tables.explained import contextual_effects, icc, r_squared, standard_errors
 from mlm_ops.results.tables.findings import diagnostics
 from mlm_ops.results.tables.questions import interaction_tables
@@ -34,7 +34,7 @@ FIT_TABLES: dict[str, Callable[[FitRecord], pl.DataFrame]] = {
     "icc": icc,
     "standard_errors": standard_errors,
     "contextual_effects": contextual_effects,
-    "influence": influence,
+    "influence_lists": influence_lists,
     "unit_lines": unit_lines,
     "models": models,
 }
