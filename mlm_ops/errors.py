@@ -96,8 +96,6 @@ class IdentificationError(MlmError):
 class StoreError(MlmError):
     """The results store cannot be opened, written or read."""
 
-    may_pass = True
-
 
 class DamagedError(StoreError):
     """The database file is damaged: parts of it cannot be read."""

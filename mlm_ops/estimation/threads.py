@@ -39,8 +39,8 @@ def one_thread(length: int) -> Iterator[None]:
 
 @cache
 def _libraries() -> Any:
-    """The BLAS libraries of this process, numpy's among them."""
-    # here, as it looks through all that the process has loaded
+    """The BLAS libraries that this process has loaded when it first fits, numpy's among them."""
+    # lazily, as only long rows need it
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController()

@@ -111,7 +111,7 @@ def function_here(name: str) -> str:
 def argument_here(name: str, names: Iterable[str] = ()) -> str:
     """Return " …", a sentence that says what another program's argument is called here.
 
-    It is empty where none is known, and where one of the `names` that there are differs by an s alone.
+    It is empty where none is known, and where the name is one of those that there are, `names`, with an s too much.
 
     >>> argument_here("groups"), argument_here("groups", ["group"])
     (' Groups stand in the formula, (1 | group), and in levels.', '')

@@ -30,7 +30,7 @@ from mlm_ops.moments.scan import (
 from mlm_ops.moments.sums import unit_codes
 from mlm_ops.moments.survey import Survey, check_whole_numbers, long_numbers, run, units
 from mlm_ops.warehouse.source import Source
-from mlm_ops.warehouse.sql import expression
+from mlm_ops.warehouse.sql import expression, render
 
 #: Rows that give the centers, and how many there must be for a second pass over all to be worth avoiding.
 FIRST_ROWS, LEAST_ROWS = 10_000, 100_000
@@ -92,7 +92,7 @@ def _survey_first_rows(source: Source, needs: Needs) -> Survey | None:
     """What the first rows tell of all; None where they are not enough."""
     if needs.all_categories or needs.residuals or needs.referred:
         return None
-    ((n_rows,),) = run(source, f"select count(*) from {source.relation}").fetchall()
+    ((n_rows,),) = run(source, render("row_count", relation=source.relation)).fetchall()
     if n_rows < LEAST_ROWS:
         return None
     first = _first_rows(source, needs)
@@ -118,8 +118,9 @@ def _first_rows(source: Source, needs: Needs) -> tuple[list[NDArray[Any]], list[
     """Keys and numbers of the first rows; None where one of them is missing, or no number."""
     keys = {f"u_{k}": key for k, key in enumerate(units(source, needs))}
     numbers = {f"x_{i}": expression(number) for i, number in enumerate(needs.numbers)}
-    columns = ", ".join(f"{sql} as {name}" for name, sql in (keys | numbers).items())
-    rows = run(source, f"select {columns} from {source.relation} limit {FIRST_ROWS}").fetchnumpy()
+    columns = [{"expression": sql, "alias": name} for name, sql in (keys | numbers).items()]
+    sql = render("first_rows", relation=source.relation, columns=columns, rows=FIRST_ROWS)
+    rows = run(source, sql).fetchnumpy()
     if any(np.ma.is_masked(values) for values in rows.values()):
         return None
     values = [np.asarray(rows[name], dtype=float) for name in numbers]
@@ -138,7 +139,7 @@ def _varies_within(values: Array, units_of_rows: Codes) -> bool:
 def _around_grand_means(source: Source, schema: Schema, survey: Survey, columns: Columns) -> Moments | None:
     """The record around the grand means of numbers; None where one is far from its center, or is not finite."""
     n = np.asarray(columns["n"], dtype=float)
-    moved: dict[str, NDArray[Any]] = {}
+    means: dict[str, NDArray[Any]] = {}
     centers: dict[Variable, float] = {}
     for i, (atom,) in enumerate(schema.monomials):
         mean, scatter = (np.asarray(columns[name], dtype=float) for name in (f"mean_{i}", f"scatter_{i}_{i}"))
@@ -146,13 +147,13 @@ def _around_grand_means(source: Source, schema: Schema, survey: Survey, columns:
         if not grand.is_near:
             return None
         centers[atom] = _steady(schema.centers[atom] + grand.distance)
-        moved[f"mean_{i}"] = mean - (centers[atom] - schema.centers[atom])
+        means[f"mean_{i}"] = mean - (centers[atom] - schema.centers[atom])
     constants = (columns[f"low_{i}"] for i, one in enumerate(schema.constants) if not isinstance(one, Factor))
     if not all(np.isfinite(np.asarray(values, dtype=float)).all() for values in constants):
         return None
     if long_numbers(source, replace(survey, centers=centers)):
         return None
-    return as_moments(replace(schema, centers=centers), survey, {**columns, **moved})
+    return as_moments(replace(schema, centers=centers), survey, {**columns, **means})
 
 
 def _grand(n: NDArray[Any], mean: NDArray[Any], scatter: NDArray[Any]) -> _Grand:
@@ -160,7 +161,7 @@ def _grand(n: NDArray[Any], mean: NDArray[Any], scatter: NDArray[Any]) -> _Grand
     with np.errstate(all="ignore"):
         total = n * mean
         distance, square = float(total.sum() / n.sum()), float((scatter.sum() + (total * mean).sum()) / n.sum())
-    return _Grand(distance, float(np.sqrt(max(square - distance**2, 0.0))))
+    return _Grand(distance, float(np.sqrt(max(square - distance * distance, 0.0))))
 
 
 def _steady(value: float) -> float:

@@ -21,6 +21,9 @@ FILE_FAULTS = (
     duckdb.SerializationException,
     duckdb.OutOfMemoryException,
 )
+#: Errors of the system that last until somebody corrects a path, and words of DuckDB's that say the same.
+_WRONG_PATH = (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError)
+_NO_FILES = "No files found that match the pattern"
 DAMAGED = "Restore it, or remove it and run again."
 NO_MEMORY = "there is not enough memory. Close other programs, take fewer rows, or raise DuckDB's memory_limit"
 FOLDER_GONE = "The current folder no longer exists. Change to one that exists."
@@ -91,12 +94,14 @@ def is_damage(error: BaseException) -> bool:
 def may_pass(error: BaseException) -> bool:
     """Whether a later try may go well though nobody corrects anything.
 
-    So it is where files, locks, networks or memory are the cause, and where rows changed meanwhile.
+    So it is where locks, disks, networks or memory are the cause, and where rows changed meanwhile; not where a file is
+    damaged, missing or forbidden.
     """
     passing = (OSError, MemoryError, duckdb.HTTPException, *FILE_FAULTS)
-    return any(
-        cause.may_pass if isinstance(cause, MlmError) else isinstance(cause, passing) for cause in _causes(error)
-    )
+    causes = list(_causes(error))
+    if any(isinstance(cause, (DamagedError, *_WRONG_PATH)) or _NO_FILES in str(cause) for cause in causes):
+        return False
+    return any(cause.may_pass if isinstance(cause, MlmError) else isinstance(cause, passing) for cause in causes)
 
 
 def error_class(error: BaseException) -> type[StoreError]:

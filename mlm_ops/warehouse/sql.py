@@ -202,14 +202,14 @@ class _Exceptions:
 def _compiled_macros() -> BytecodeCache | None:
     """Where compiled macros are kept: beside this file's own bytecode, if Python keeps that; they take longer than it.
 
-    Each is kept with a checksum of its text and Python's version, and compiled anew if these differ.
+    Each is kept by jinja's version, with a checksum of its text and Python's version, and made anew if these differ.
     """
-    from jinja2 import FileSystemBytecodeCache
+    from jinja2 import FileSystemBytecodeCache, __version__
 
     folder = Path(cache_from_source(__file__)).parent
     if sys.dont_write_bytecode or not os.access(folder, os.W_OK):
         return None
-    return FileSystemBytecodeCache(str(folder), "macro-%s.jinja2")
+    return FileSystemBytecodeCache(str(folder), f"macro-{__version__}-%s.jinja2")
 
 
 @cache

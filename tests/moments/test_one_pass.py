@@ -72,7 +72,7 @@ def assert_equal(ours: Moments, theirs: Moments) -> None:
 
 def test_three_statements_give_the_moments_of_a_survey(monkeypatch: pytest.MonkeyPatch) -> None:
     moments, sent = statements(rows())
-    assert sent == ["select count(*) from", 'select "g" as', "with centered as"]
+    assert sent == ["select count(*) as", 'select "g" as', "with centered as"]
     assert_equal(moments, surveyed(rows(), monkeypatch))
 
 
@@ -101,6 +101,11 @@ def test_a_late_gap_is_counted(value: float | None, monkeypatch: pytest.MonkeyPa
 def test_a_late_infinite_value_is_refused(column: str) -> None:
     with pytest.raises(DataError, match=f"^{column} holds infinite values. Filter these rows with where"):
         mlm.fit(FORMULA, late(column, math.inf))
+
+
+def test_a_late_value_that_is_too_large_to_be_squared_is_refused() -> None:
+    with pytest.raises(DataError, match=r"^The values of x are too large for their squares to be computed\."):
+        mlm.fit(FORMULA, late("x", 1e200))
 
 
 def test_a_late_value_out_of_a_functions_domain_is_counted() -> None:

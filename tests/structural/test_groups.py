@@ -22,7 +22,8 @@ import pytest
 import mlm_ops as mlm
 from mlm_ops import SemFit
 from mlm_ops.analyses.file.analysis import parse_analysis
-from mlm_ops.analyses.run import collect_analysis, fit_analysis_sem
+from mlm_ops.analyses.run import collect_analysis
+from mlm_ops.analyses.structural_models import fit_analysis_sem
 from mlm_ops.errors import DataError, MlmError
 from mlm_ops.language.options import GroupEqual
 from mlm_ops.structural.defaults import filled_items, model_variables

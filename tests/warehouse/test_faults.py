@@ -16,7 +16,7 @@ import pytest
 
 from mlm_ops.cli import main as cli
 from mlm_ops.cli.main import main
-from mlm_ops.errors import DataError, MlmError, ProjectError, RowsChangedError, StoreError
+from mlm_ops.errors import AnalysisError, DamagedError, DataError, MlmError, ProjectError, RowsChangedError, StoreError
 from mlm_ops.warehouse.faults import first_line, may_pass, sentence_of, why_it_failed
 
 HSB = Path(__file__).parents[1] / "specification" / "reference" / "data" / "hsb.csv"
@@ -26,7 +26,13 @@ LONG = "n" * 300
 @pytest.mark.parametrize(
     ("error", "cause", "passes"),
     [
-        (StoreError("It is locked."), None, True),
+        (StoreError("It is locked."), duckdb.IOException("IO Error: Could not set lock on file"), True),
+        (StoreError("The schema mlm was not made by mlm-ops."), None, False),
+        (StoreError("It cannot be written."), OSError(errno.ENOSPC, "No space left on device"), True),
+        (StoreError("It cannot be written."), PermissionError(errno.EACCES, "Permission denied"), False),
+        (AnalysisError("There is no file a.yaml."), FileNotFoundError(errno.ENOENT, "No such file"), False),
+        (DamagedError("The database a.duckdb is damaged."), duckdb.IOException("IO Error: Corrupt"), False),
+        (DataError("It cannot be read."), duckdb.IOException("IO Error: No files found that match the pattern"), False),
         (RowsChangedError("They changed."), None, True),
         (DataError("There is no such column."), None, False),
         (DataError("There is no such column."), duckdb.BinderException("Binder Error: no column"), False),
