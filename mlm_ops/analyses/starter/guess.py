@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mlm_ops.analyses.starter.groups import (
@@ -142,17 +142,10 @@ def guess(source: Source, outcome: str | None = None, group: str | None = None) 
     _check_names(source, outcome, group)
     rows, columns = survey(source)
     profiles = {column.name: column for column in columns}
-    for name in (outcome, group):
-        if name is not None and name not in profiles:
-            raise DataError(
-                f"{name!r} is of a type that no analysis is begun with. Got {source.types[name]}; expected text or "
-                "numbers. Make it one of these in a view, or name another column."
-            )
+    _check_types(source, profiles, outcome, group)
     likely = likely_groups(source, columns, rows, outcome) if group is None else []
     lowest = profiles[group] if group is not None else likely[0]
     levels = (lowest, *guess_parents(source, columns, lowest)) if group is None else (lowest,)
-    if outcome is not None and not profiles[outcome].number:
-        raise DataError(f"The outcome must be a column of numbers. Got {outcome!r}, which is text.")
     within = varying(source, [c.name for c in columns if c not in levels], lowest.name)
     rest = _Remaining([c for c in columns if c not in levels and c.name != outcome])
     rest.drop((c.name for c in rest.columns if c.distinct <= 1), SAME)
@@ -172,12 +165,10 @@ def guess(source: Source, outcome: str | None = None, group: str | None = None) 
     numbers = [c.name for c in rest.columns if c.whole and c.distinct > MOST_LEVELS and c.name in within]
     labels = [x for x in numbers[:MOST_CANDIDATES] if not has_order(source, x, outcome_column.name)]
     rest.drop(labels, UNORDERED)
-    crossed = None
-    if group is None:
-        named = [c for c in likely if is_unit(c.name) and c is not outcome_column]
-        candidates = [*named, *(profiles[name] for name in labels)]
-        crossed = guess_crossed(source, candidates, levels, rows, outcome_column.name)
-        rest.columns = [c for c in rest.columns if c is not crossed]
+    named = [c for c in likely if is_unit(c.name) and c is not outcome_column]
+    candidates = [*named, *(profiles[name] for name in labels)] if group is None else []
+    crossed = guess_crossed(source, candidates, levels, rows, outcome_column.name)
+    rest.columns = [c for c in rest.columns if c is not crossed]
     return _with_predictors(
         source,
         rest,
@@ -198,6 +189,18 @@ def guess(source: Source, outcome: str | None = None, group: str | None = None) 
             other_groups=tuple(c.name for c in likely[1:] if c not in levels and c is not crossed),
         ),
     )
+
+
+def _check_types(source: Source, profiles: Mapping[str, ColumnProfile], outcome: str | None, group: str | None) -> None:
+    """Refuse a named outcome or group of a type that has no role."""
+    for name in (outcome, group):
+        if name is not None and name not in profiles:
+            raise DataError(
+                f"{name!r} is of a type that no analysis is begun with. Got {source.types[name]}; expected text or "
+                "numbers. Make it one of these in a view, or name another column."
+            )
+    if outcome is not None and not profiles[outcome].number:
+        raise DataError(f"The outcome must be a column of numbers. Got {outcome!r}, which is text.")
 
 
 def too_wide(what: str, columns: int) -> str:

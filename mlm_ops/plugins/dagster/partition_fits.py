@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NoReturn
 
 import dagster as dg
 import polars as pl
@@ -305,8 +306,7 @@ def partition_fits(plan: Plan, partitions_def: dg.PartitionsDefinition[str], col
             if outcomes.written or ((outcomes.empty or outcomes.withheld) and check_store(connection)):
                 publish(connection, warehouse.results)
         forget_old_logs(context.instance, Path.cwd())
-        with without_vain_retries():
-            _require_rows(plan.analysis, column, outcomes, windows)
+        _require_rows(plan.analysis, column, outcomes, windows)
         for warning in _warnings(plan.analysis, outcomes):
             context.log.warning(warning)
         n_fitted = len(windows) - len(outcomes.empty) - len(outcomes.withheld)
@@ -320,10 +320,7 @@ def partition_fits(plan: Plan, partitions_def: dg.PartitionsDefinition[str], col
                 context.log_event(dg.AssetMaterialization(key, partition=name, metadata=described))
             for check in checks:
                 context.log_event(_evaluation(key, check, check.check_name in blocking))
-            error = DataError(_failure(plan.analysis, outcomes, list(windows)))
-            error.may_pass = bool(outcomes.may_pass)
-            with without_vain_retries():
-                raise error
+            _fail(plan.analysis, outcomes, list(windows))
         for name, described in by_partition.items():
             context.add_asset_metadata(described, key, name)
         return Result(metadata=metadata, check_results=checks)
@@ -331,6 +328,15 @@ def partition_fits(plan: Plan, partitions_def: dg.PartitionsDefinition[str], col
     return results
 
 
+@without_vain_retries()
+def _fail(analysis: Analysis, outcomes: PartitionOutcomes, keys: list[str]) -> NoReturn:
+    """End the step with what is wrong with the partitions that were not fitted."""
+    error = DataError(_failure(analysis, outcomes, keys))
+    error.may_pass = bool(outcomes.may_pass)
+    raise error
+
+
+@without_vain_retries()
 def _require_rows(
     analysis: Analysis, column: str, outcomes: PartitionOutcomes, windows: Mapping[str, Window | None]
 ) -> None:
