@@ -127,7 +127,7 @@ def fit_analysis_file(options: Namespace, run_id: str, tell: Callable[[str], Non
     from mlm_ops.analyses.store.layout import check_store
     from mlm_ops.analyses.store.prediction_views import check_view_names, create_prediction_views, prediction_views
     from mlm_ops.analyses.store.runs import Run, write_runs
-    from mlm_ops.analyses.store.schema import VIEWS_OF_LISTS
+    from mlm_ops.analyses.store.version import VIEWS_OF_LISTS
     from mlm_ops.cli.show import all_rows, print_head
     from mlm_ops.cli.terminal import console, show_tables
     from mlm_ops.warehouse.connection import using

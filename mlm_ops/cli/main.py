@@ -210,7 +210,7 @@ def _run(options: argparse.Namespace, run_id: str) -> int:
 
 def show(options: argparse.Namespace) -> int:
     """Print the latest results."""
-    from mlm_ops.analyses.store.schema import TABLES, VIEWS_OF_LISTS
+    from mlm_ops.analyses.store.schema import READABLE
     from mlm_ops.cli.results import read_results
     from mlm_ops.cli.show import of_analysis, of_models, print_report, print_results
     from mlm_ops.cli.terminal import LONG_TABLES, OVERVIEW
@@ -226,8 +226,7 @@ def show(options: argparse.Namespace) -> int:
         return 0
     names = [options.table] if options.table else list(SOURCES if options.side_by_side else OVERVIEW)
     is_overview = not options.table and not options.side_by_side
-    stored = [VIEWS_OF_LISTS.get(name, name) for name in TABLES]
-    others = [name for name in stored if name not in names] if is_overview else []
+    others = [name for name in READABLE if name not in (*names, "runs")] if is_overview else []
     path, runs, tables = read_results(options.database, names, _tell, others)
     analyses = sorted(runs["analysis"])
     if options.analysis is not None:

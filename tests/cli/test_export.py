@@ -35,6 +35,20 @@ def test_csv_and_parquet_are_the_stored_table(table: str, fitted, tmp_path, caps
     assert os.listdir(path.parent) == [path.name]
 
 
+@pytest.mark.parametrize("arguments", [["export", "--format", "csv"], ["show"], ["show", "--all"]])
+def test_lists_are_read_by_their_view(arguments: list[str], fitted, capsys) -> None:
+    named = [*arguments, "--database", str(fitted), "--table"]
+    assert cli.main([*named, "influence_lists"]) == 2
+    assert capsys.readouterr().err == (
+        "mlm: Table influence_lists has lists of numbers. Read influence instead, which has a row for each number.\n"
+    )
+    assert cli.main([*named, "influence_list"]) == 2
+    offered = capsys.readouterr().err.partition("Expected one of ")[2].rstrip(".\n").split(", ")
+    assert "influence" in offered
+    assert "influence_lists" not in offered
+    assert cli.main([*named, "influence"]) == 0
+
+
 def test_tables_to_read_have_the_columns_and_notes_of_show(fitted, tmp_path, capsys) -> None:
     export = ["export", "--database", str(fitted)]
     assert cli.main([*export, "--table", "fixed_effects", "--format", "latex"]) == 0

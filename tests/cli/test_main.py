@@ -14,7 +14,8 @@ import duckdb
 import pytest
 
 from mlm_ops import fit
-from mlm_ops.analyses.store.schema import TABLES, VIEWS_OF_LISTS
+from mlm_ops.analyses.store.schema import TABLES
+from mlm_ops.analyses.store.version import VIEWS_OF_LISTS
 from mlm_ops.cli import main as cli
 from mlm_ops.cli.terminal import OVERVIEW
 from tests.analyses.test_store import holder

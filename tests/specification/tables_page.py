@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from mlm_ops.analyses.store.schema import READABLE, RENAMED
+from mlm_ops.analyses.store.schema import RENAMED, TABLES_AND_VIEWS
 from mlm_ops.results.tables.columns import KEYS, SQL_TYPES, ColumnTypes
 from mlm_ops.results.tables.descriptions import COLUMNS, PREDICTIONS, ROWS, VERSION_OF_STORE
 from mlm_ops.warehouse.sql import identifier
@@ -78,7 +78,7 @@ In the warehouse alone, `mlm.predicted_<analysis>__<model>` has the rows of the 
 def tables_page() -> str:
     """The text of the page."""
     parts = [HEAD.format(command=COMMAND, keys=_lines(KEYS))]
-    for name, columns in READABLE.items():
+    for name, columns in TABLES_AND_VIEWS.items():
         own = {column: kind for column, kind in columns.items() if name == "runs" or column not in KEYS}
         rows = ROWS[name]
         parts.append(TABLE.format(name=name, rows=rows, columns=_lines(own, RENAMED.get(name, {}).values())))

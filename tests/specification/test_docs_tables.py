@@ -10,7 +10,7 @@ import pytest
 from mlm_ops.analyses.store import copying, layout
 from mlm_ops.analyses.store.layout import create_results
 from mlm_ops.analyses.store.runs import publish
-from mlm_ops.analyses.store.schema import READABLE, RESULT_TABLES
+from mlm_ops.analyses.store.schema import RESULT_TABLES, TABLES_AND_VIEWS
 from mlm_ops.results.tables.descriptions import COLUMNS, PREDICTIONS, ROWS, VERSION_OF_STORE
 from mlm_ops.warehouse.connection import connect
 from tests.specification.examples import ROOT, blocks, page
@@ -44,8 +44,8 @@ def test_the_doc_blocks_of_the_dbt_package_are_of_these_columns():
 
 
 def test_every_table_has_a_description_and_every_description_a_table():
-    assert ROWS.keys() == {"store_version", *READABLE}
-    assert {column for columns in READABLE.values() for column in columns} == COLUMNS.keys()
+    assert ROWS.keys() == {"store_version", *TABLES_AND_VIEWS}
+    assert {column for columns in TABLES_AND_VIEWS.values() for column in columns} == COLUMNS.keys()
     assert [text for text in (*ROWS.values(), *COLUMNS.values(), *PREDICTIONS.values()) if text.endswith(".")] == []
 
 
@@ -54,12 +54,12 @@ def test_every_table_view_and_column_of_a_store_and_of_its_copy_is_described(sto
     with duckdb.connect(str(tmp_path / "copy.duckdb"), read_only=True) as copy:
         for connection, whose in ((store, "results store"), (copy, "published copy of a results store")):
             columns = connection.execute(COMMENTS).fetchall()
-            assert len(columns) == 1 + 2 * sum(map(len, READABLE.values()))
+            assert len(columns) == 1 + 2 * sum(map(len, TABLES_AND_VIEWS.values()))
             assert [
                 row for row in columns if row[2] != (VERSION_OF_STORE if row[0] == "store_version" else COLUMNS[row[1]])
             ] == []
             relations = dict(connection.execute(RELATIONS).fetchall())
-            assert len(relations) == 1 + 2 * len(READABLE)
+            assert len(relations) == 1 + 2 * len(TABLES_AND_VIEWS)
             assert relations["store_version"] == f"mlm-ops: {whose} | {ROWS['store_version']}"
             assert relations["icc"] == f"mlm-ops: results | {ROWS['icc']}"
             assert relations["latest_runs"] == "mlm-ops: results of the latest runs | The latest run of each analysis"

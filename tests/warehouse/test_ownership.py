@@ -185,11 +185,12 @@ def test_a_centered_table_of_an_earlier_mlm_ops_needs_a_run_of_the_analysis_here
 
 
 @pytest.mark.parametrize("kind", ["table", "view"])
-@pytest.mark.parametrize("name", ["runs", "drift", "latest_drift"])
+@pytest.mark.parametrize("name", ["runs", "drift", "influence", "latest_drift"])
 def test_the_store_takes_the_place_of_nothing_in_its_schema(connection, name, kind) -> None:
     write_run(connection, make_run("a"), effects(1))
     for table in {name, f"latest_{name.removeprefix('latest_')}"}:
-        connection.execute(f"drop {'view' if table.startswith('latest') else 'table'} mlm.{table}")
+        is_view = table.startswith("latest") or table == "influence"
+        connection.execute(f"drop {'view' if is_view else 'table'} mlm.{table}")
     connection.execute(f"create {kind} mlm.{name.upper()} as select 7 as mine")
     with pytest.raises(StoreError) as refused:
         write_run(connection, make_run("b"), effects(1))
@@ -199,6 +200,22 @@ def test_the_store_takes_the_place_of_nothing_in_its_schema(connection, name, ki
         "use another database file."
     )
     assert rows(connection, f"mlm.{name}") == [(7,)]
+
+
+def test_a_table_that_has_more_than_influences_is_not_moved(connection) -> None:
+    """It would be dropped, and what it has more would be lost."""
+    write_run(connection, make_run("a"), effects(1))
+    columns = connection.sql("from mlm.influence").columns
+    connection.execute("drop view mlm.influence; drop view mlm.latest_influence")
+    more = ", ".join(f'null::varchar as "{name}"' for name in columns)
+    connection.execute(f"create table mlm.influence as select {more}, 7 as mine")
+    with pytest.raises(StoreError) as refused:
+        write_run(connection, make_run("b"), effects(1))
+    assert str(refused.value) == (
+        "mlm.influence is a table that mlm-ops did not make, and the results would take its place. Rename it, or use "
+        "another database file."
+    )
+    assert connection.execute("select mine from mlm.influence").fetchall() == [(7,)]
 
 
 def test_a_store_of_an_earlier_mlm_ops_is_marked_at_its_next_run(connection) -> None:

@@ -42,15 +42,12 @@ REASONS = {
         "rows": "a quoted table, one SELECT in parentheses, or a reader of a file, its path a literal",
     },
     "mlm_ops/analyses/store/drift_of_groups.py": {
-        "_influences(schema, 'now', 'symbol')": "a query of qualified names",
-        "_influences(schema, 'before', 'symbol_before')": "a query of qualified names",
         "_units(schema, 'now')": "a query of qualified names",
         "_units(schema, 'before')": "a query of qualified names",
         "run": "a column of ours",
-        "symbol": "a column of ours",
     },
     "mlm_ops/analyses/store/long_rows.py": {
-        "_rows(table, run_id, analysis)": "a qualified name with comparisons of literals",
+        "_rows(stored, run_id, analysis)": "a qualified name with comparisons of literals",
         "rows": "a qualified name with comparisons of literals",
     },
     "mlm_ops/analyses/store/history.py": {
@@ -141,6 +138,9 @@ REASONS = {
         "whole": "a quoted name",
         "text": "a quoted name",
     },
+    "mlm_ops/moments/one_pass.py": {
+        "columns": "expressions of quoted names, as aliases of ours",
+    },
     "mlm_ops/moments/needs.py": {
         "complete": "a condition of quoted expressions",
     },
@@ -196,6 +196,7 @@ REASONS = {
         "finite": "a condition on quoted names",
         "grouped_rows": "a relation and a quoted name",
         "least": "an expression of a quoted name",
+        "line": "an aggregate of quoted names, or a number",
         "means": "aggregates of quoted names",
         "one": "a quoted name",
         "other": "a quoted name",
@@ -280,6 +281,7 @@ REASONS = {
         "_VERSION": "a constant",
         "STORE_VERSION": "a number",
         "version.quoted": "a qualified name",
+        "claim.quoted": "a qualified name",
         "table": "a qualified name",
         "gap": "a condition on quoted names",
     },

@@ -10,9 +10,16 @@ from collections.abc import Mapping
 from mlm_ops.analyses.store.checks import check_tables
 from mlm_ops.analyses.store.history import number_runs
 from mlm_ops.analyses.store.published_copy import STORE
-from mlm_ops.analyses.store.schema import READABLE, RENAMED, RESULT_TABLES, VIEWS_OF_LISTS
+from mlm_ops.analyses.store.schema import RENAMED, RESULT_TABLES, TABLES_AND_VIEWS
 from mlm_ops.analyses.store.tables import claim_of, create_table, describe_columns
-from mlm_ops.analyses.store.version import LATEST, LATEST_FIRST, STORE_VERSION, check_version, columns_by_table
+from mlm_ops.analyses.store.version import (
+    LATEST,
+    LATEST_FIRST,
+    STORE_VERSION,
+    VIEWS_OF_LISTS,
+    check_version,
+    columns_by_table,
+)
 from mlm_ops.errors import StoreError
 from mlm_ops.results.tables.descriptions import COLUMNS, ROWS, VERSION_OF_STORE
 from mlm_ops.results.tables.effects import SEPARATOR
@@ -22,6 +29,7 @@ from mlm_ops.warehouse.ownership import (
     Claim,
     Relation,
     check_ours,
+    columns_of,
     drop,
     find_relations,
     replace_view,
@@ -30,6 +38,8 @@ from mlm_ops.warehouse.ownership import (
 from mlm_ops.warehouse.sql import identifier, literal, qualified
 
 _VERSION = "store_version"
+#: What to do if something else has the name of a view.
+_REMEDY = "Rename it, or use another database file."
 #: The query of each view.
 _VIEWS = {
     "influence": 'select run_id, analysis, model, "group", unit, unnest(string_split(symbols, '
@@ -39,13 +49,13 @@ _VIEWS = {
 } | {
     f"{LATEST}{name}": f"select * from {qualified(RESULTS, name)}"
     f" where (run_id, analysis) in (select (run_id, analysis) from {RESULTS}.{LATEST}runs)"
-    for name in READABLE
+    for name in TABLES_AND_VIEWS
     if name != "runs"
 }
 #: What the comment of every column says.
 _TEXTS = {(_VERSION, "version"): VERSION_OF_STORE} | {
     (relation, column): COLUMNS[column]
-    for name, columns in READABLE.items()
+    for name, columns in TABLES_AND_VIEWS.items()
     for relation in (name, f"{LATEST}{name}")
     for column in columns
 }
@@ -71,7 +81,7 @@ def check_store(connection: Connection) -> bool:
         check_version(connection, RESULTS, columns)
         check_tables(connection, RESULTS, RESULT_TABLES, columns)
         return True
-    foreign = sorted(tables & READABLE.keys())
+    foreign = sorted(tables & TABLES_AND_VIEWS.keys())
     if foreign:
         raise StoreError(
             f"The schema {RESULTS} of this database was not made by mlm-ops: it has {', '.join(foreign)} and no"
@@ -102,7 +112,7 @@ def create_results(connection: Connection, whose: str = STORE) -> None:
     number_runs(connection, RESULTS)
     fill_renamed(connection)
     if (earlier := present.get("influence")) is not None and earlier.kind == "table":
-        _move_influences(connection)
+        _move_influences(connection, present)
         del present["influence"]
     _create_views(connection, present)
     describe_columns(connection, RESULTS, _TEXTS)
@@ -142,42 +152,48 @@ def fill_renamed(connection: Connection) -> None:
                 connection.execute(f"update {table} set {identifier(new)} = {identifier(old)} where {gap}")
 
 
-def _move_influences(connection: Connection) -> None:
+def _move_influences(connection: Connection, present: Mapping[str, Relation]) -> None:
     """Move the influences that an earlier mlm-ops wrote, a row each, to lists, run by run to spare memory.
+
+    The table is dropped, so that one without a mark has to have the columns of influences and no more.
 
     Raises
     ------
     StoreError
         The table was not made by mlm-ops.
     """
-    earlier = qualified(RESULTS, "influence")
-    for run in connection.execute(f"select distinct run_id, analysis from {earlier}").fetchall():
+    names = TABLES_AND_VIEWS["influence"].keys()
+    claim = Claim(
+        (RESULTS, "influence"), "results", _REMEDY, lambda relation: set(columns_of(connection, relation)) == names
+    )
+    check_ours(connection, claim, present)
+    for run in connection.execute(f"select distinct run_id, analysis from {claim.quoted}").fetchall():
         connection.execute(
             f"""
             insert into {qualified(RESULTS, "influence_lists")} by name
             select run_id, analysis, model, "group", unit, string_agg(symbol, {literal(SEPARATOR)} order by rowid) as
                    symbols, list(change order by rowid) as changes
-            from {earlier} where run_id = ? and analysis = ? group by run_id, analysis, model, "group", unit
+            from {claim.quoted} where run_id = ? and analysis = ? group by run_id, analysis, model, "group", unit
             order by min(rowid)""",
             list(run),
         )
-    drop(connection, claim_of(connection, RESULTS, "influence", READABLE["influence"], "results"))
+    drop(connection, claim)
 
 
 def _view_claim(connection: Connection, name: str) -> Claim:
-    """Claim a view; a ``latest_`` one that an earlier mlm-ops made without a mark is recognised by what it reads."""
-    if name in VIEWS_OF_LISTS.values():
-        return Claim((RESULTS, name), "results", "Rename it, or use another database file.", description=ROWS[name])
+    """Claim a view; one that lacks a mark, which an earlier mlm-ops did not make, is recognised by what it reads."""
+    lists = next((lists for lists, view in VIEWS_OF_LISTS.items() if view == name), None)
+    mark = "results of the latest runs"
+    if lists is not None:
+        mark, reads, description = "results", lists, ROWS[name]
+    elif name == f"{LATEST}runs":
+        reads, description = "runs", "The latest run of each analysis"
+    else:
+        reads = f"{LATEST}runs"
+        description = f"Of the latest run of each analysis: {ROWS[name.removeprefix(LATEST)]}"
 
     def is_earlier(relation: Relation) -> bool:
-        reads = f"{RESULTS}.runs" if name == f"{LATEST}runs" else f"{RESULTS}.{LATEST}runs"
-        return relation.kind == "view" and reads in view_queries(connection, RESULTS)[name].replace('"', "")
+        query = view_queries(connection, RESULTS)[name] if relation.kind == "view" else ""
+        return f"{RESULTS}.{reads}" in query.replace('"', "")
 
-    table = name.removeprefix(LATEST)
-    return Claim(
-        (RESULTS, name),
-        "results of the latest runs",
-        "Rename it, or use another database file.",
-        is_earlier,
-        "The latest run of each analysis" if table == "runs" else f"Of the latest run of each analysis: {ROWS[table]}",
-    )
+    return Claim((RESULTS, name), mark, _REMEDY, is_earlier, description)

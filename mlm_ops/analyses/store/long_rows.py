@@ -14,7 +14,7 @@ import duckdb
 import polars as pl
 
 from mlm_ops.analyses.store.runs import in_todays_columns
-from mlm_ops.analyses.store.schema import VIEWS_OF_LISTS
+from mlm_ops.analyses.store.version import VIEWS_OF_LISTS
 from mlm_ops.warehouse.connection import Connection
 from mlm_ops.warehouse.faults import error_class, why_it_failed
 from mlm_ops.warehouse.ownership import RESULTS, find_relations

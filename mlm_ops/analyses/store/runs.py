@@ -29,9 +29,9 @@ from mlm_ops.analyses.store.history import (
 )
 from mlm_ops.analyses.store.layout import check_store, create_results, fill_renamed
 from mlm_ops.analyses.store.published_copy import check_published_copy, is_sound, remember_published
-from mlm_ops.analyses.store.schema import ORDER, READABLE, RENAMED, RESULT_TABLES, RUNS, TABLES
+from mlm_ops.analyses.store.schema import ORDER, READABLE, RENAMED, RESULT_TABLES, RUNS, TABLES, TABLES_AND_VIEWS
 from mlm_ops.analyses.store.tables import all_or_nothing, check_results, insert_frame
-from mlm_ops.analyses.store.version import LATEST, UNPUBLISHED
+from mlm_ops.analyses.store.version import LATEST, UNPUBLISHED, VIEWS_OF_LISTS
 from mlm_ops.errors import DamagedError, StoreError
 from mlm_ops.language.spelling import did_you_mean
 from mlm_ops.logs import Event, tell, tell_written
@@ -234,8 +234,10 @@ def read_latest(connection: Connection, table: str, *, one_row: bool = False) ->
     Raises
     ------
     StoreError
-        There is no such table, there are no results yet, or the store has another version.
+        There is no such table, or it has lists; there are no results yet, or the store has another version.
     """
+    if (view := VIEWS_OF_LISTS.get(table)) is not None:
+        raise StoreError(f"Table {table} has lists of numbers. Read {view} instead, which has a row for each number.")
     if table not in READABLE:
         hint = did_you_mean(table, READABLE)
         raise StoreError(f"The store has no table {table}.{hint} Expected one of {', '.join(READABLE)}.")
@@ -353,7 +355,7 @@ def check_published(destination: Path | str) -> None:
     StoreError
         With the file and what it contains.
     """
-    ours = {"store_version", *READABLE, *(f"{LATEST}{name}" for name in READABLE)}
+    ours = {"store_version", *TABLES_AND_VIEWS, *(f"{LATEST}{name}" for name in TABLES_AND_VIEWS)}
     check_published_copy(Path(os.path.realpath(destination)), RESULTS, lambda name: name in ours)
 
 

@@ -6,6 +6,7 @@ import polars as pl
 
 from mlm_ops.analyses.drift import DRIFT
 from mlm_ops.analyses.ladder import LADDER_STEPS
+from mlm_ops.analyses.store.version import VIEWS_OF_LISTS
 from mlm_ops.results.tables.centered_versions import CENTERING
 from mlm_ops.results.tables.columns import COUNT, KEYS, TEXT, ColumnTypes
 from mlm_ops.results.tables.effects import (
@@ -103,8 +104,10 @@ RUNS: ColumnTypes = {
 #: All stored tables with all their columns.
 RESULT_TABLES: dict[str, ColumnTypes] = {"runs": RUNS} | {name: KEYS | columns for name, columns in TABLES.items()}
 
-#: Stored tables of lists, and the views that have a row for each number in the lists.
-VIEWS_OF_LISTS: dict[str, str] = {"influence_lists": "influence"}
+#: The stored tables and the views of lists.
+TABLES_AND_VIEWS: dict[str, ColumnTypes] = RESULT_TABLES | {"influence": KEYS | INFLUENCE}
 
-#: What can be read: the stored tables, and the views of lists.
-READABLE: dict[str, ColumnTypes] = RESULT_TABLES | {"influence": KEYS | INFLUENCE}
+#: What people read: tables, and the views of lists in the place of the lists.
+READABLE: dict[str, ColumnTypes] = {
+    name: TABLES_AND_VIEWS[name] for name in (VIEWS_OF_LISTS.get(table, table) for table in RESULT_TABLES)
+}

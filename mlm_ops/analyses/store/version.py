@@ -12,8 +12,10 @@ STORE_VERSION = 1
 #: What to do with a store that was changed by hand.
 REMEDY = "Restore the file from a copy, or remove it and run again."
 
-#: Tables that are not published: rows about single groups that only the comparison of runs reads.
-UNPUBLISHED = frozenset({"influence", "influence_lists"})
+#: Stored tables of lists, and the views that have a row for each number in the lists.
+VIEWS_OF_LISTS = {"influence_lists": "influence"}
+#: What is not published: rows about single groups that only the comparison of runs reads, here all tables of lists.
+UNPUBLISHED = frozenset({*VIEWS_OF_LISTS, *VIEWS_OF_LISTS.values()})
 #: What the names of views of the latest results begin with.
 LATEST = "latest_"
 
