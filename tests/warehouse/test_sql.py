@@ -138,9 +138,6 @@ REASONS = {
         "whole": "a quoted name",
         "text": "a quoted name",
     },
-    "mlm_ops/moments/one_pass.py": {
-        "columns": "expressions of quoted names, as aliases of ours",
-    },
     "mlm_ops/moments/needs.py": {
         "complete": "a condition of quoted expressions",
     },
