@@ -247,7 +247,7 @@ def _rows_of(
     """Return the text after FROM, a description for messages, the function that runs a query, and a file's reading."""
     require_text(data)
     if isinstance(data, Path) or (isinstance(data, str) and is_path(data, connection)):
-        private, reading = read_file(data, _FRAME, wanted=columns)
+        private, reading = read_file(data, _FRAME, columns=columns)
         return identifier(_FRAME), str(data), private.execute, reading
     if isinstance(data, str):
         if connection is None:

@@ -39,7 +39,7 @@ def write(rows: pl.DataFrame, path: Path, late: dict[str, str]) -> Path:
 
 def test_other_columns_are_not_read(rows: pl.DataFrame, tmp_path: Path) -> None:
     path = write(rows, tmp_path / "rows.csv", {})
-    connection, reading = read_file(path, "t", wanted=COLUMNS)
+    connection, reading = read_file(path, "t", columns=COLUMNS)
     read = dict(connection.execute("select column_name, column_type from (describe t)").fetchall())
     assert read == {"g": "BIGINT", "x": "DOUBLE", "y": "DOUBLE", "sex": "VARCHAR"}
     assert list(reading.types) == rows.columns
@@ -52,7 +52,7 @@ def test_other_columns_are_not_read(rows: pl.DataFrame, tmp_path: Path) -> None:
 def test_of_parquet_only_the_model_s_columns_are_read(rows: pl.DataFrame, tmp_path: Path) -> None:
     path = tmp_path / "rows.parquet"
     rows.write_parquet(path)
-    connection, reading = read_file(path, "t", wanted=COLUMNS[:3])
+    connection, reading = read_file(path, "t", columns=COLUMNS[:3])
     read = dict(connection.execute("select column_name, column_type from (describe t)").fetchall())
     assert read == {"g": "BIGINT", "x": "DOUBLE", "y": "DOUBLE"}
     assert reading.types == read | {"id": "BIGINT", "z": "DOUBLE", "sex": "VARCHAR", "day": "VARCHAR"}
@@ -125,3 +125,94 @@ def test_a_line_of_other_length_is_refused_wherever_the_columns_stand(tmp_path: 
             read_file(path, "t")
         assert str(caught.value) == str(whole.value)
         assert f"line {ROWS + 1}: Expected Number of Columns: 3 Found: {bad.count(',') + 1}" in str(caught.value)
+
+
+def write_numbers(path: Path, delimiter: str, x: str, late: str, words: str = "") -> Path:
+    """Write rows whose z is whole but for the last one, and whose x is 1 and 100, 2 and 101, … as its pattern says."""
+    lines = [delimiter.join(["g", "y", "x", "z"])]
+    for i in range(ROWS):
+        cell = x.format(1 + i % 9, 100 + i % 900) if not words or i % 2 else words
+        lines.append(delimiter.join([str(i % 30), str(i % 7), cell, late if i == ROWS - 1 else str(i)]))
+    path.write_text("\n".join([*lines, ""]))
+    return path
+
+
+#: The mean of 1.100, 2.101, … as x is written, by the definition; 24,000 rows are no whole number of its periods.
+MEAN = float(np.mean([1 + i % 9 + (100 + i % 900) / 1000 for i in range(ROWS)]))
+
+
+@pytest.mark.parametrize(
+    ("delimiter", "x", "late", "factor"),
+    [
+        (";", "{},{}", "7.5", 1000),
+        (";", "{},{}", "7,5", 1),
+        (";", "{},{}", "7", 1),
+        (";", "{}.{}", "7,5", 1000),
+        (";", "{}.{}", "7.5", 1),
+        ("\t", "{},{}", "7.5", 1000),
+        (",", "{}.{}", '"7,5"', 1000),
+        (",", '"{},{}"', '"7,5"', 1),
+        (",", '"{},{}"', "7.5", 1000),
+    ],
+)
+def test_a_column_outside_of_the_model_tells_the_decimal_sign(
+    delimiter: str, x: str, late: str, factor: int, tmp_path: Path
+) -> None:
+    """Numbers of three decimals are numbers with either sign, and what a later row of another column holds tells."""
+    path = write_numbers(tmp_path / "rows.csv", delimiter, x, late)
+    for columns in (None, {"g", "y", "x"}):
+        source = open_source(path, columns=columns)
+        assert source.types == {
+            "g": "BIGINT",
+            "y": "BIGINT",
+            "x": "DOUBLE" if factor == 1 else source.types["x"],
+            "z": "BIGINT" if late == "7" else "DOUBLE",
+        }
+        ((mean,),) = source.query(f"select avg(x) from {source.relation}").fetchall()
+        # a mean of doubles has an error of some units of the last place
+        assert mean == pytest.approx(factor * MEAN, rel=1e-12)
+
+
+def test_a_fit_centers_a_column_with_and_without_another_one_in_the_model(tmp_path: Path) -> None:
+    path = write_numbers(tmp_path / "rows.csv", ";", "{},{}", "7.5")
+    for formula in ("y ~ x + z + (1 | g)", "y ~ x + (1 | g)"):
+        centers = {column.name: center for column, center in mlm.fit(formula, path).moments.schema.centers.items()}
+        # a center is near the mean, as exactly as the scan that looks for it adds
+        assert centers["x"] == pytest.approx(1000 * MEAN, rel=1e-9)
+
+
+@pytest.mark.parametrize(("x", "late", "factor"), [("{}.{}", "7,5", 1000), ("{}.{}", "7.5", 1), ("{}.{}1", "7,5", 1)])
+def test_the_sign_beside_words_for_missing_values(x: str, late: str, factor: int, tmp_path: Path) -> None:
+    """Where ? makes text of 1.234, a later comma makes it a thousand; 1.2341 is none."""
+    path = write_numbers(tmp_path / "rows.csv", ";", x, late, "?")
+    values = [(1 + i % 9) + float(x.format(0, 100 + i % 900)) for i in range(1, ROWS, 2)]
+    for columns in (None, {"g", "y", "x"}):
+        source = open_source(path, columns=columns)
+        ((mean, n),) = source.query(f"select avg(x), count(x) from {source.relation}").fetchall()
+        assert (mean, n) == (pytest.approx(factor * np.mean(values), rel=1e-12), ROWS // 2)
+
+
+@pytest.mark.parametrize(
+    ("delimiter", "x", "words"),
+    [(";", "{},{}1", ""), (";", "{}.{}1", ""), (",", "{}.{}1", ""), (",", "{}{}", "?"), (";", "{}.{}1", "?")],
+)
+def test_where_the_sign_is_certain_columns_are_left_out(delimiter: str, x: str, words: str, tmp_path: Path) -> None:
+    path = write_numbers(tmp_path / "rows.csv", delimiter, x, "7.5", words)
+    connection, reading = read_file(path, "t", columns={"g", "y", "x"})
+    assert [name for (name,) in connection.execute("select column_name from (describe t)").fetchall()] == [
+        "g",
+        "y",
+        "x",
+    ]
+    assert list(reading.types) == ["g", "y", "x", "z"]
+
+
+def test_a_point_beside_a_word_is_a_decimal_point_although_other_columns_have_commas(tmp_path: Path) -> None:
+    """As 1.5 is in a column without words."""
+    path = tmp_path / "rows.csv"
+    path.write_text("a;b;c;d\n1.5;1.5;3,5;1.234\n2.5;?;4,5;?\n")
+    connection, _ = read_file(path, "t")
+    assert connection.execute("select * from t").fetchall() == [(1.5, 1.5, 3.5, 1234), (2.5, None, 4.5, None)]
+    path.write_text("c;d\n3,5;1.234\n4,5;?\n")
+    connection, _ = read_file(path, "t")
+    assert connection.execute("select * from t").fetchall() == [(3.5, 1234), (4.5, None)]

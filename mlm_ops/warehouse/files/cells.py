@@ -72,17 +72,39 @@ class _Counts:
         return self.comma == self.filled
 
     @property
+    def is_comma(self) -> bool:
+        """Whether the decimal sign is a comma for certain, as in 3,5."""
+        return self.may_be_comma and not self.may_be_point and not self.may_be_plain
+
+    @property
     def is_ambiguous(self) -> bool:
         """Whether each cell is a number both ways, but not the same one, as 1,234 is."""
         return self.may_be_point and self.may_be_comma and not self.may_be_plain
 
+    @property
+    def has_either_sign(self) -> bool:
+        """Whether each cell is a number both ways: 1,234, or 1.234 in a column with words."""
+        return self.may_be_comma and (self.may_be_point or self.may_be_plain) and self.whole < self.filled
+
 
 @dataclass(frozen=True)
 class CellChanges:
-    """What was found out about the cells of a relation: the columns to change, and those that could mean two things."""
+    """What was found out about the cells of a relation.
+
+    Attributes
+    ----------
+    changed
+        The columns to change.
+    ambiguous
+        Those whose numbers could be either of two, and nothing tells which.
+    either_sign
+        Those whose cells are like 1,234, or 1.234 beside words, while no column has a decimal comma for certain: what
+        another column holds may make them other numbers.
+    """
 
     changed: tuple[ChangedColumn, ...]
     ambiguous: tuple[str, ...] = ()
+    either_sign: tuple[str, ...] = ()
 
 
 def change_cells(
@@ -113,12 +135,26 @@ def change_cells(
     numbers = {name: c for name, c in counts.items() if _is_number(c, options)}
     has_points = "DOUBLE" in types.values()
     decimal = options.decimal or _decimal(list(numbers.values()), delimiter, has_points=has_points)
+    certain = options.decimal or ("," if any(c.is_comma for c in numbers.values()) else None)
+    either_sign = tuple(name for name, c in numbers.items() if c.has_either_sign and certain is None)
     ambiguous = tuple(name for name, c in numbers.items() if c.is_ambiguous and decimal is None)
-    changed = [_number(name, c, decimal or ".", options) for name, c in numbers.items() if name not in ambiguous]
+    changed = [
+        _number(name, c, (decimal if c.is_ambiguous else certain) or ".", options)
+        for name, c in numbers.items()
+        if name not in ambiguous
+    ]
     if options.null:
         others = {name: kind for name, kind in types.items() if name not in {c.name for c in changed}}
         changed += _without_words(query, relation, others, words)
-    return CellChanges(tuple(changed), ambiguous)
+    return CellChanges(tuple(changed), ambiguous, either_sign)
+
+
+def may_have_commas(query: Query, relation: str, names: Sequence[str], options: FileOptions) -> bool:
+    """Whether the cells of one of some text columns are all numbers if a comma is the decimal sign, as 1.234 and 7."""
+    pattern = literal(_conventions(options)[1].pattern)
+    cells = ", ".join(f"bool_and(regexp_full_match(trim({identifier(name)}), {pattern}))" for name in names)
+    (row,) = query(f"select {cells} from {relation}").fetchall()
+    return any(value is not False for value in row)
 
 
 def _numberlike(query: Query, relation: str, text: Sequence[str], words: Sequence[str]) -> Iterator[str]:
@@ -184,7 +220,7 @@ def _is_number(counts: _Counts, options: FileOptions) -> bool:
 
 def _decimal(counts: Sequence[_Counts], delimiter: str, *, has_points: bool) -> str | None:
     """Return the decimal sign of the columns that could have either; None where nothing tells."""
-    if any(c.may_be_comma and not c.may_be_point and not c.may_be_plain for c in counts):
+    if any(c.is_comma for c in counts):
         return ","
     if has_points or any(c.may_be_point and not c.may_be_comma for c in counts):
         return "."
@@ -193,7 +229,7 @@ def _decimal(counts: Sequence[_Counts], delimiter: str, *, has_points: bool) -> 
 
 def _number(name: str, counts: _Counts, decimal: str, options: FileOptions) -> ChangedColumn:
     point, comma = _conventions(options)
-    if counts.may_be_plain and options.decimal != ",":
+    if counts.may_be_plain and not (decimal == "," and counts.may_be_comma):
         convention = _Convention(".", "")
     elif counts.may_be_comma and (decimal == "," or not counts.may_be_point):
         convention = comma

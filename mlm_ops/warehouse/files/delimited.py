@@ -5,14 +5,14 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Callable, Collection
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import duckdb
 
 from mlm_ops.errors import DataError
 from mlm_ops.warehouse.faults import why_it_failed
-from mlm_ops.warehouse.files.cells import change_cells
+from mlm_ops.warehouse.files.cells import CellChanges, change_cells, may_have_commas
 from mlm_ops.warehouse.files.dialect import Dialect, LayoutError, find_dialect
 from mlm_ops.warehouse.files.encoding import (
     DUCKDB_NAMES,
@@ -50,15 +50,16 @@ def read_delimited(
     path: Path,
     options: FileOptions,
     hold: Hold,
-    wanted: Collection[str] | None = None,
+    columns: Collection[str] | None = None,
 ) -> Reading:
     """Find out how a delimited text is read, and hold its rows.
 
     Parameters
     ----------
-    wanted
+    columns
         Columns that somebody asks for; None for all. Others that hold no text are not read, which takes two thirds of
-        the time. Text is read always, as it may be what tells a decimal comma from a thousand.
+        the time, unless one that is asked for holds 1.234 or 1,234 alone, which is a thousand or not by what the others
+        hold. Text is read always, as it may tell that too.
 
     Raises
     ------
@@ -72,10 +73,12 @@ def read_delimited(
         place = path
         try:
             if encoding in DUCKDB_NAMES:
-                reading = _read(connection, path, decoded(start, encoding), options, encoding, hold, wanted)
+                text = _Text(connection, path, decoded(start, encoding), options, encoding, hold, columns)
+                reading = _read(text)
             else:
                 with in_utf8(path, encoding) as place:
-                    copied = _read(connection, place, decoded(start, encoding), options, "utf-8", hold, wanted)
+                    text = _Text(connection, place, decoded(start, encoding), options, "utf-8", hold, columns)
+                    copied = _read(text)
                 reading = replace(copied, path=path, sql=None)
         except (duckdb.Error, LayoutError) as error:
             if _WRONG_ENCODING.search(str(error)) and encoding != encodings[-1]:
@@ -93,83 +96,119 @@ def _reason(error: Exception) -> str:
     return why_it_failed(error) if match is None else f"line {match['line']}: {match['reason']}"
 
 
-def _read(
-    connection: duckdb.DuckDBPyConnection,
-    path: Path,
-    text: str,
-    options: FileOptions,
-    encoding: str,
-    hold: Hold,
-    wanted: Collection[str] | None,
-) -> Reading:
-    """Read a file of an encoding that DuckDB knows: by the types of its first rows, or if they do not hold, of all."""
+@dataclass(frozen=True)
+class _Text:
+    """A file of an encoding that DuckDB knows, as it begins, and who asks for which of its columns; None for all."""
 
-    def held(dialect: Dialect, *, unproved: bool = False) -> str:
-        rows = (
-            _proving(dialect, unread(dialect))
-            if unproved
-            else selected(dialect.reader, dialect.columns, unread(dialect))
+    connection: duckdb.DuckDBPyConnection
+    path: Path
+    beginning: str
+    options: FileOptions
+    encoding: str
+    hold: Hold
+    columns: Collection[str] | None
+
+    def dialect(self, *, every_row: bool = False) -> Dialect:
+        """Find the layout, with types by the first rows or by all."""
+        dialect = find_dialect(
+            self.connection, self.path, self.beginning, self.options, self.encoding, every_row=every_row
         )
-        return hold(rows.replace(PATH, file_literal(path), 1))
-
-    def unread(dialect: Dialect) -> list[str]:
-        # words that the user calls missing may be in any column
-        if wanted is None or options.null or not dialect.columns.keys() & set(wanted):
-            return []
-        return [name for name, kind in dialect.columns.items() if kind != "VARCHAR" and name not in wanted]
-
-    def find(*, every_row: bool) -> Dialect:
-        dialect = find_dialect(connection, path, text, options, encoding, every_row=every_row)
         # 1.5 is no number where the comma is the decimal sign
-        return dialect.typed(_doubles_as_text(dialect)) if options.decimal == "," else dialect
+        return dialect.typed(_doubles_as_text(dialect)) if self.options.decimal == "," else dialect
 
-    dialect = find(every_row=False)
-    try:
-        rows = held(dialect, unproved=True)
-        is_whole = not _has_late_values(connection, rows, dialect)
-    except duckdb.Error as error:
-        # no other types make a row of four cells one of three
-        if isinstance(error, _NO_CURE) or _WRONG_ENCODING.search(str(error)) or _FAULTY_LINE.search(str(error)):
-            raise
-        is_whole = False
-    if not is_whole:
-        dialect = find(every_row=True)
-        rows = held(dialect)
-    cells = change_cells(connection.execute, rows, dialect.columns, options, dialect.delimiter, find=True)
+    def columns_left_out(self, dialect: Dialect) -> list[str]:
+        """The columns that are not read: nobody asks for them, and they hold no text."""
+        # words that the user calls missing may be in any column
+        if self.columns is None or self.options.null or not dialect.columns.keys() & set(self.columns):
+            return []
+        return [name for name, kind in dialect.columns.items() if kind != "VARCHAR" and name not in self.columns]
+
+    def rows(self, dialect: Dialect) -> str:
+        """Hold the rows; they are the text after FROM."""
+        return self.hold(self.located(selected(dialect.reader, dialect.columns, self.columns_left_out(dialect))))
+
+    def rows_of_first_types(self, dialect: Dialect) -> str | None:
+        """Hold the rows if they are of the types that were found by the first ones; None if not."""
+        try:
+            rows = self.hold(self.located(_proving(dialect, self.columns_left_out(dialect))))
+            return None if _has_late_values(self.connection, rows, dialect) else rows
+        except duckdb.Error as error:
+            # no other types make a row of four cells one of three
+            if isinstance(error, _NO_CURE) or _WRONG_ENCODING.search(str(error)) or _FAULTY_LINE.search(str(error)):
+                raise
+            return None
+
+    def located(self, reader: str) -> str:
+        return reader.replace(PATH, file_literal(self.path), 1)
+
+
+def _read(text: _Text) -> Reading:
+    """Read a file by the types of its first rows, or if they do not hold, of all."""
+    options, dialect = text.options, text.dialect()
+    # of a column left out the first cells alone are known, and a later 2,5 would make 1.234 a thousand
+    if text.columns_left_out(dialect) and _may_be_thousands(text, dialect):
+        text = replace(text, columns=None)
+    rows = text.rows_of_first_types(dialect)
+    has_types_of_all = rows is None
+    if rows is None:
+        dialect = text.dialect(every_row=True)
+        rows = text.rows(dialect)
+    query = text.connection.execute
+    cells = change_cells(query, rows, dialect.columns, options, dialect.delimiter, find=True)
+    if not has_types_of_all and text.columns_left_out(dialect) and set(cells.either_sign) & set(text.columns or ()):
+        # likewise 2.5 or 2,5 would tell what 1,234 is
+        return _read(replace(text, columns=None))
     if options.decimal is None and any(c.decimal == "," for c in cells.changed) and _doubles_as_text(dialect):
         # 1.234 beside 3,5 is a thousand, and was read as a number with a decimal point
         with_comma = replace(options, decimal=",")
         as_text = dialect.typed(_doubles_as_text(dialect))
-        cells = change_cells(connection.execute, held(as_text), as_text.columns, with_comma, ";", find=True)
+        points = cells.changed
+        cells = change_cells(query, text.rows(as_text), as_text.columns, with_comma, ";", find=True)
         names = {column.name for column in cells.changed}
+        cells = replace(cells, changed=(*cells.changed, *(c for c in points if c.name not in names)))
         dialect = as_text.typed({n: kind for n, kind in dialect.columns.items() if kind == "DOUBLE" and n not in names})
-        rows = held(dialect)
-    left_out = [] if dialect.row_names is None else [dialect.row_names]
-    columns = list(dialect.columns)
-    skipped = unread(dialect)
-    if left_out or cells.changed:
-        hold(selected(rows, [name for name in columns if name not in skipped], left_out, cells.changed))
+        rows = text.rows(dialect)
+    row_names = [] if dialect.row_names is None else [dialect.row_names]
+    if row_names or cells.changed:
+        columns_left_out = text.columns_left_out(dialect)
+        columns = [name for name in dialect.columns if name not in columns_left_out]
+        text.hold(selected(rows, columns, row_names, cells.changed))
+    return _reading(text, dialect, cells, row_names)
+
+
+def _reading(text: _Text, dialect: Dialect, cells: CellChanges, row_names: list[str]) -> Reading:
+    types = {name: kind for name, kind in dialect.columns.items() if name not in row_names}
     return Reading(
-        path,
+        text.path,
         FileKind.DELIMITED,
-        selected(dialect.reader, columns, left_out, cells.changed),
+        selected(dialect.reader, dialect.columns, row_names, cells.changed),
         delimiter=dialect.delimiter,
         quote=dialect.quote,
-        encoding=encoding,
+        encoding=text.encoding,
         changed=cells.changed,
-        columns=tuple(columns) if dialect.header else (),
+        columns=tuple(dialect.columns) if dialect.header else (),
         header=dialect.header,
-        row_names=bool(left_out),
-        skips_row_names=bool(left_out) and not dialect.has_header,
-        skip=dialect.skip - (bool(left_out) and not dialect.has_header),
+        row_names=bool(row_names),
+        skips_row_names=bool(row_names) and not dialect.has_header,
+        skip=dialect.skip - (bool(row_names) and not dialect.has_header),
         comment=dialect.comment,
         words=dialect.empty,
-        types={n: kind for n, kind in dialect.columns.items() if n not in left_out} if skipped else {},
+        types=types if text.columns_left_out(dialect) else {},
         remarks=tuple(map(_ambiguous, [cells.ambiguous] if cells.ambiguous else [])),
     )
 
 
-def _proving(dialect: Dialect, unread: Collection[str]) -> str:
+def _may_be_thousands(text: _Text, dialect: Dialect) -> bool:
+    """Whether a number with a decimal point that is asked for may turn out a thousand, by the first rows: 1.234 may."""
+    names = [name for name in _doubles_as_text(dialect) if name in (text.columns or ())]
+    if not names or text.options.decimal is not None:
+        return False
+    reader = text.located(dialect.typed(_doubles_as_text(dialect)).reader)
+    beginning = f"(from {reader} select {', '.join(map(identifier, names))} limit {_HEAD_ROWS})"
+    return may_have_commas(text.connection.execute, beginning, names, text.options)
+
+
+def _proving(dialect: Dialect, columns_left_out: Collection[str]) -> str:
     """Return the reader of a layout that was found by the first rows, which fails where a later row is of another.
 
     DuckDB itself would round 1.5 to the integer 2, make 7 of 007, and cut the time off a date.
@@ -178,7 +217,7 @@ def _proving(dialect: Dialect, unread: Collection[str]) -> str:
     return selected(
         dialect.typed(dict.fromkeys(kinds, "VARCHAR")).reader,
         dialect.columns,
-        unread,
+        columns_left_out,
         [ChangedColumn(name, _exactly(identifier(name), kind)) for name, kind in kinds.items()],
     )
 

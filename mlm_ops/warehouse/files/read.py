@@ -30,13 +30,13 @@ _PRIVATE = "mlm_file"
 
 
 def read_file(
-    path: Path | str, table: str, options: FileOptions | None = None, wanted: Collection[str] | None = None
+    path: Path | str, table: str, options: FileOptions | None = None, columns: Collection[str] | None = None
 ) -> tuple[duckdb.DuckDBPyConnection, Reading]:
     """Read a data file into `table` of a new database in memory.
 
     Parameters
     ----------
-    wanted
+    columns
         Columns that somebody asks for; None for all. Others may be left out: the reading says which.
 
     Raises
@@ -46,7 +46,7 @@ def read_file(
     """
     connection = duckdb.connect()
     try:
-        reading = load_file(connection, path, identifier(table), options, wanted=wanted)
+        reading = load_file(connection, path, identifier(table), options, columns=columns)
         if not connection.execute(f"select 1 from {identifier(table)} limit 1").fetchall():
             raise DataError(f"{path} has no rows.")
     except BaseException:
@@ -62,7 +62,7 @@ def load_file(
     options: FileOptions | None = None,
     *,
     temporary: bool = False,
-    wanted: Collection[str] | None = None,
+    columns: Collection[str] | None = None,
 ) -> Reading:
     """Read a data file into a table, which is replaced.
 
@@ -72,7 +72,7 @@ def load_file(
         The table, quoted.
     temporary
         Whether the table ends with the connection.
-    wanted
+    columns
         As `read_file` takes it.
 
     Raises
@@ -80,7 +80,7 @@ def load_file(
     DataError
         The file is missing, of an unknown kind, or unreadable.
     """
-    reading = load_planned(connection, path, table, options, temporary=temporary, wanted=wanted)
+    reading = load_planned(connection, path, table, options, temporary=temporary, columns=columns)
     _say(reading)
     return reading
 
@@ -92,7 +92,7 @@ def load_planned(
     options: FileOptions | None = None,
     *,
     temporary: bool = False,
-    wanted: Collection[str] | None = None,
+    columns: Collection[str] | None = None,
 ) -> Reading:
     """Read a data file as `load_file` does, but say nothing of what is assumed: `plan_file` has said it."""
     kind = "temp table" if temporary else "table"
@@ -101,7 +101,7 @@ def load_planned(
         connection.execute(f"create or replace {kind} {table} as select * from {rows}")
         return table
 
-    return _read(connection, Path(path), options or FileOptions(), hold, wanted)
+    return _read(connection, Path(path), options or FileOptions(), hold, columns)
 
 
 def plan_file(path: Path | str, options: FileOptions | None = None) -> Reading:
@@ -144,16 +144,16 @@ def _read(
     path: Path,
     options: FileOptions,
     hold: Hold,
-    wanted: Collection[str] | None = None,
+    columns: Collection[str] | None = None,
 ) -> Reading:
     kind = kind_of(path)
     _check_options(path, kind, options)
     try:
         match kind:
             case FileKind.DELIMITED:
-                return read_delimited(connection, path, options, hold, wanted)
+                return read_delimited(connection, path, options, hold, columns)
             case FileKind.JSON | FileKind.PARQUET:
-                return _by_duckdb(connection, path, kind, options, hold, wanted)
+                return _by_duckdb(connection, path, kind, options, hold, columns)
         return _by_library(connection, path, kind, options, hold)
     except duckdb.Error as error:
         raise DataError(f"{path} cannot be read as {suffix_of(path)[1:]}: {why_it_failed(error)}") from error
@@ -165,17 +165,17 @@ def _by_duckdb(
     kind: FileKind,
     options: FileOptions,
     hold: Hold,
-    wanted: Collection[str] | None,
+    columns: Collection[str] | None,
 ) -> Reading:
     """Read a file, or a folder, whose columns have types of their own."""
     sql = parquet_folder(path) if path.is_dir() else _READERS[kind]
     rows = sql.replace(PATH, file_literal(path), 1)
     # to know the columns of JSON all of it is read
-    if kind is FileKind.PARQUET and wanted is not None and not options.null:
+    if kind is FileKind.PARQUET and columns is not None and not options.null:
         types = _types(connection, rows)
-        unread = [name for name in types if name not in wanted]
-        if 0 < len(unread) < len(types):
-            hold(selected(rows, types, unread))
+        columns_left_out = [name for name in types if name not in columns]
+        if 0 < len(columns_left_out) < len(types):
+            hold(selected(rows, types, columns_left_out))
             return Reading(path, kind, sql, types=types)
     rows = hold(rows)
     reading = Reading(path, kind, sql)

@@ -151,15 +151,15 @@ class Reading:
 
     def missing(self, columns: Iterable[str] | None = None) -> str:
         """Say which words were read as missing values in these columns, and in how many cells; nothing if none were."""
-        wanted = None if columns is None else set(columns)
-        having = [c for c in self.changed if c.n_missing and (wanted is None or c.name in wanted)]
+        names = None if columns is None else set(columns)
+        having = [c for c in self.changed if c.n_missing and (names is None or c.name in names)]
         if not having:
             return ""
         words = tuple(dict.fromkeys(word for column in having for word in column.words))
         missing, cells = sum(c.n_missing for c in having), sum(c.n_cells for c in having)
-        names = list_names([column.name for column in having])
+        where = list_names([column.name for column in having])
         verb = "is" if len(words) == 1 else "are"
-        return f"{' and '.join(map(repr, words))} {verb} missing: {missing:,} of {cells:,} cells of {names}"
+        return f"{' and '.join(map(repr, words))} {verb} missing: {missing:,} of {cells:,} cells of {where}"
 
 
 def _sign(character: str) -> str:
