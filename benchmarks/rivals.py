@@ -15,6 +15,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import json
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -90,18 +91,26 @@ while (length(taken) < 3 && sum(taken) < 60) {
 number <- packageVersion("lme4")
 cat(sprintf("\\n[[%s], %.8f, \\"%s\\"]\\n", paste(taken, collapse = ", "), as.numeric(logLik(fit)), number))
 """
+#: Seconds after which a rival is given up: reading the data, the first fit and any compilation included.
+LIMIT = 100
 Result = tuple[list[float], float | None, str]
 
 
 def rival(command: list[str], limit: float) -> Result | str:
     """Seconds of each fit, log-likelihood and version, or what went wrong."""
+    # a session of its own, as uv's child would outlive it and slow the next program down
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=limit, check=True)
+        output, complaint = process.communicate(timeout=limit)
     except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
         return f"no result within {limit:.0f} s"
-    except subprocess.CalledProcessError as error:
-        return (error.stderr.strip().splitlines() or ["it ended"])[-1][:100]
-    taken, likelihood, number = json.loads(done.stdout.splitlines()[-1])
+    if process.returncode:
+        return (complaint.strip().splitlines() or ["it ended"])[-1][:100]
+    taken, likelihood, number = json.loads(output.splitlines()[-1])
     return taken, likelihood, number
 
 
@@ -130,10 +139,10 @@ def main(rows: int, groups: int) -> None:
             command = ["uv", "run", "--no-project", "--with", name]
             command += ["--with", "polars", "--with", "pandas", "--with", "pyarrow"]
             command += ["python", "-c", FRAME.format(code=code), str(parquet), name]
-            print(line(name, rival(command, limit=300), ours), flush=True)
+            print(line(name, rival(command, LIMIT), ours), flush=True)
         if shutil.which("Rscript") is not None:
             connection.execute(f"copy data to '{text}'")
-            print(line("lme4", rival(["Rscript", "-e", LME4, str(text)], limit=300), ours))
+            print(line("lme4", rival(["Rscript", "-e", LME4, str(text)], LIMIT), ours))
 
 
 def line(name: str, result: Result | str, ours: list[float]) -> str:

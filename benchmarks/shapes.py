@@ -17,7 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import duckdb
-from rivals import FRAME, READ, line, rival, seconds_of
+from rivals import FRAME, LIMIT, READ, line, rival, seconds_of
 from simulate import many_predictors, three_level
 
 import mlm_ops as mlm
@@ -53,7 +53,7 @@ def compare(title: str, formula: str, connection: duckdb.DuckDBPyConnection, nam
         command = ["uv", "run", "--no-project", "--with", name]
         command += ["--with", "polars", "--with", "pandas", "--with", "pyarrow"]
         command += ["python", "-c", FRAME.format(code=code), str(parquet), name]
-        print(line(name, rival(command, limit=300), ours), flush=True)
+        print(line(name, rival(command, LIMIT), ours), flush=True)
 
 
 def main(rows: int, groups: int) -> None:
