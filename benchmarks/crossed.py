@@ -56,7 +56,7 @@ def measure(name: str) -> None:
     model = parse_formula(formula)
     before = time.process_time()
     moments = collect(open_source("data", connection), [model])
-    result = {"moments": time.process_time() - before, "cpu": [], "wall": []}
+    result: dict[str, object] = {"moments": time.process_time() - before}
     if rival and shutil.which("Rscript"):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "data.csv"
@@ -65,13 +65,15 @@ def measure(name: str) -> None:
             run = subprocess.run(["Rscript", "-e", script], capture_output=True, text=True, check=False)
             result["lme4"] = run.stdout.split()
     connection.close()
+    cpu_seconds, wall_seconds = [], []
     for _ in range(fits):
         cpu, wall = time.process_time(), time.perf_counter()
         fit = fit_model(Request(model), moments)
         _ = fit.fixed_effects
-        result["cpu"].append(time.process_time() - cpu)
-        result["wall"].append(time.perf_counter() - wall)
+        cpu_seconds.append(time.process_time() - cpu)
+        wall_seconds.append(time.perf_counter() - wall)
     optimum = fit.estimate.optimum
+    result |= {"cpu": cpu_seconds, "wall": wall_seconds}
     result |= {"evaluations": optimum.evaluations, "likelihood": fit.estimate.log_likelihood}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(json.dumps(result | {"peak": peak * (1024 if sys.platform == "linux" else 1)}))

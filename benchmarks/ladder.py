@@ -78,7 +78,7 @@ def main(rows: int, groups: int) -> None:
         nonlocal steps
         climbed = climb_analysis(up, collect_analysis(up, connection))
         assert climbed is not None
-        steps = sum(step.fit is not None for step in climbed[0].steps)
+        steps = sum(step.fit is not None for step in climbed.ladder.steps)
 
     def start() -> None:
         # of that model alone, which needs fewer moments

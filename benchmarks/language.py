@@ -9,6 +9,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from mlm_ops.language.formula import parse_formula
@@ -32,26 +33,24 @@ def milliseconds(compile_model: Callable[[], object]) -> float:
 
 def formulas() -> dict[str, str]:
     """Every formula of the reference cases, by case."""
-    found = {}
+    by_case: dict[str, str] = {}
     for path in sorted(CASES.glob("*.json")):
         case = json.loads(path.read_text())
         models = case.get("models", {"": case})
-        found |= {f"{path.stem} {name}".strip(): model["formula"] for name, model in models.items()}
-    return found
+        by_case |= {f"{path.stem} {name}".strip(): model["formula"] for name, model in models.items()}
+    return by_case
 
 
 if __name__ == "__main__":
     measured: dict[str, float] = {}
     for name, formula in formulas().items():
-        measured[f"{name}: {formula}"] = milliseconds(lambda formula=formula: parse_formula(formula))
+        measured[f"{name}: {formula}"] = milliseconds(partial(parse_formula, formula))
         model = parse_formula(formula)
         if len(model.groups) == 1:
             levels = level_equations_of(
                 model, list(model.groups), lambda variable: 1 + (not isinstance(variable, Column))
             )
-            measured[f"{name}: level equations"] = milliseconds(
-                lambda written=levels: parse_model(written.text, written.levels)
-            )
+            measured[f"{name}: level equations"] = milliseconds(partial(parse_model, levels.text, levels.levels))
     slowest = max(measured, key=measured.__getitem__)
     print(f"{len(measured)} models; median {statistics.median(measured.values()):.2f} ms")
     print(f"slowest {measured[slowest]:.2f} ms, {slowest}")

@@ -48,7 +48,7 @@ def make_rows(path: Path, rows: int, groups: int) -> None:
         )
 
 
-def main(rows: int = 100_000_000, groups: int = 1_000_000, folder: str | None = None) -> None:
+def main(rows: int, groups: int, folder: str | None) -> None:
     """Measure and print."""
     with tempfile.TemporaryDirectory(dir=folder) as name:
         path = Path(name) / "rows.duckdb"
@@ -66,5 +66,5 @@ def main(rows: int = 100_000_000, groups: int = 1_000_000, folder: str | None = 
 
 if __name__ == "__main__":
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    numbers, folders = sys.argv[1:3], sys.argv[3:4]
-    main(*(int(float(number)) for number in numbers), *folders)
+    numbers = [int(float(number)) for number in sys.argv[1:3]] or [100_000_000, 1_000_000]
+    main(numbers[0], numbers[1], sys.argv[3] if sys.argv[3:] else None)

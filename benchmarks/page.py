@@ -1,9 +1,10 @@
 """Run the benchmarks that docs/benchmarks.md shows, and write the page.
 
-    uv run python benchmarks/page.py
+    uv run python benchmarks/page.py [words of titles]
 
-It takes some twenty minutes on a machine that does nothing else. Rivals are installed by uv, each in an environment of
-its own; what could not be installed stands on the page.
+With words, only the sections whose titles have one of them are measured, and the others stay as they are. All take some
+twenty minutes on a machine that does nothing else. Rivals are installed by uv, each in an environment of its own; what
+could not be installed stands on the page.
 """
 
 from __future__ import annotations
@@ -67,36 +68,48 @@ SECTIONS = (
 )
 OPENING = """# Benchmarks
 
-Made by `uv run python benchmarks/page.py` on {date}, on a machine of {cores} cores
-({processor}, {memory:.0f} GB), with mlm-ops {mlm_ops}, DuckDB {duckdb}, numpy {numpy},
-scipy {scipy} and Python {python}. Machines differ: read the ratios. Each script prints medians and takes its
-sizes as arguments.
+Made by `uv run python benchmarks/page.py`, on a machine of {cores} cores ({processor}, {memory:.0f} GB), with mlm-ops
+{mlm_ops}, DuckDB {duckdb}, numpy {numpy}, scipy {scipy} and Python {python}. Machines differ: read the ratios. Each
+script prints medians and takes its sizes as arguments.
 """
 
 
-def main() -> None:
-    """Run every script and write the page."""
-    parts = [
-        OPENING.format(
-            date=datetime.now(UTC).date(),
-            cores=os.cpu_count(),
-            processor=processor(),
-            memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30,
-            mlm_ops=version("mlm-ops"),
-            duckdb=version("duckdb"),
-            numpy=version("numpy"),
-            scipy=version("scipy"),
-            python=platform.python_version(),
-        )
-    ]
+def main(words: list[str]) -> None:
+    """Run the scripts of the sections whose titles have one of the words, or all, and write each into the page."""
+    measured = sections_of(PAGE.read_text(encoding="utf-8")) if PAGE.exists() else {}
     for title, text, (script, *arguments) in SECTIONS:
+        if words and not any(word in title for word in words):
+            continue
         print(f"{title} ...", flush=True)
-        done = subprocess.run(
-            [sys.executable, str(HERE / script), *arguments], capture_output=True, text=True, check=True
-        )
+        done = subprocess.run([sys.executable, str(HERE / script), *arguments], stdout=subprocess.PIPE, text=True)
+        if done.returncode:
+            print(f"benchmarks/{script} failed; its section is left as it was.", flush=True)
+            continue
         command = " ".join(["benchmarks/" + script, *arguments])
-        parts.append(f"## {title}\n\n{text} `{command}`:\n\n```text\n{done.stdout.rstrip()}\n```\n")
-    PAGE.write_text("\n".join(parts), encoding="utf-8")
+        day = datetime.now(UTC).date()
+        measured[title] = f"{text} `{command}`, {day}:\n\n```text\n{done.stdout.rstrip()}\n```\n"
+        parts = [f"## {title}\n\n{measured[title]}" for title, _, _ in SECTIONS if title in measured]
+        PAGE.write_text("\n".join([opening(), *parts]), encoding="utf-8")
+
+
+def sections_of(page: str) -> dict[str, str]:
+    """What stands below each title of a page."""
+    sections = (part.partition("\n\n") for part in page.split("\n## ")[1:])
+    return {title: text for title, _, text in sections}
+
+
+def opening() -> str:
+    """The page's first lines: what it was measured on, and with."""
+    return OPENING.format(
+        cores=os.cpu_count(),
+        processor=processor(),
+        memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30,
+        mlm_ops=version("mlm-ops"),
+        duckdb=version("duckdb"),
+        numpy=version("numpy"),
+        scipy=version("scipy"),
+        python=platform.python_version(),
+    )
 
 
 def processor() -> str:
@@ -107,4 +120,4 @@ def processor() -> str:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
