@@ -79,9 +79,9 @@ script prints medians and takes its sizes as arguments.
 CLOSING = """## Where it loses
 
 - Small tables: a fit sends three statements, whose planning alone takes some milliseconds each, however few the rows.
-- Many predictors of the rows: the sums of squares and products of twenty are 231 for each group, so that the lead over a
-  compiled fitter is two- to threefold. Robust errors, influence and every other model of the analysis are made of them,
-  without a row being read again.
+- Many predictors of the rows: the sums of squares and products of twenty are 231 for each group, so that the lead over
+  a compiled fitter is two- to threefold. Robust errors, influence and every other model of the analysis are made of
+  them, without a row being read again.
 - A million groups of three rows: moments save little where groups are as small as that.
 - A stored analysis: tables, random effects of every unit, influence and drift take more than ten times as long as the
   fits.
