@@ -29,6 +29,9 @@ from mlm_ops.plugins.dagster.warehouse import as_warehouse, database_file
 from mlm_ops.results.fitting import fit
 from mlm_ops.warehouse.connection import attach
 
+#: What DuckDB says of a file that another process writes to.
+LOCKED = duckdb.IOException("IO Error: Could not set lock on file")
+
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 Pupils = Callable[[int], pl.DataFrame]
 
@@ -70,7 +73,7 @@ def test_a_step_that_waited_in_vain_is_tried_again(
 
     def busy(self: Warehouse) -> Any:
         if next(waits, False):
-            raise StoreError("The database is open in another process.")
+            raise StoreError("The database is open in another process.") from LOCKED
         return connection(self)
 
     monkeypatch.setattr(Warehouse, "connection", busy)
@@ -85,7 +88,7 @@ def test_a_step_that_waited_in_vain_is_tried_again(
         (DataError("The table main.pupils has no column 'z'."), 0, False),
         (FormulaError("A term is not understood."), 0, True),
         (RowsChangedError("The rows changed meanwhile."), 1, False),
-        (StoreError("The database is open in another process."), 1, True),
+        (StoreError("The schema mlm was not made by mlm-ops."), 0, True),
         (duckdb.IOException("IO Error: no such host"), 1, False),
     ],
 )

@@ -15,7 +15,7 @@ from mlm_ops.analyses.file.analysis import read_analysis
 from mlm_ops.analyses.run import fit_analysis
 from mlm_ops.analyses.store.history import run_facts
 from mlm_ops.analyses.store.runs import Run, read_latest, write_run
-from mlm_ops.analyses.store.schema import TABLES
+from mlm_ops.analyses.store.schema import READABLE, TABLES
 from mlm_ops.reports.pictures import PICTURES
 from mlm_ops.reports.pictures.picture import Picture
 from mlm_ops.reports.pictures.rows import Selection
@@ -120,5 +120,5 @@ def write_store(folder: Path, rows: Path, text: str) -> Store:
         now = datetime.now(UTC)
         run = Run("run", analysis.analysis, now, now, **run_facts(analysis, result.moments))
         write_run(connection, run, result.tables)
-        tables = {name: read_latest(connection, name) for name in TABLES}
+        tables = {name: read_latest(connection, name) for name in READABLE if name in TABLES}
     return Store(database, tables)
