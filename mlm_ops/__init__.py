@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 from warnings import warn
 
 from mlm_ops.errors import AnalysisError, DataError, FormulaError, IdentificationError, MlmError, StoreError
+from mlm_ops.lazy import names_on_use
 
 if TYPE_CHECKING:
     from importlib.abc import Loader
@@ -57,13 +58,7 @@ _LAZY = {
     "side_by_side": "mlm_ops.results.export.table_files",
     "write_table": "mlm_ops.results.export.table_files",
 }
-
-
-def __getattr__(name: str) -> object:
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = found = getattr(import_module(_LAZY[name]), name)
-    return found
+__getattr__ = names_on_use(__name__, _LAZY)
 
 
 #: Modules that projects of `mlm init` have imported and that have moved; until 0.2 they work, with a warning.

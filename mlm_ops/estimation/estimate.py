@@ -156,6 +156,7 @@ def estimate_design(design: Design, *, reml: bool, start: Array | None = None) -
     blocks = make_blocks([[(len(b.columns), _structure(b)) for b in level.blocks] for level in design.levels])
     profiled = not any(block.known for block in blocks)
     criterion = Criterion(EngineOf(design), blocks, design.n_obs, reml, design.residual, profiled)
+    # of crossed factors no matrix is long and thin
     with one_thread(design.cross.cells if design.nested else 0):
         share_left = _share_left(design, criterion)
         optimum = minimise(criterion, start)

@@ -390,12 +390,7 @@ def _by_unit(values: Numbers, units: NDArray[np.int64] | None) -> Numbers:
 
 
 def _by_parent(values: Numbers, starts: NDArray[np.int64]) -> Numbers:
-    """Sums of (r, r, J) by parent."""
-    return _sums_of_slices(values, starts)
-
-
-def _sums_of_slices(values: Numbers, starts: NDArray[np.int64]) -> Numbers:
-    """Sums along the last axis; where each slice is one number these are the values."""
+    """Sums of (…, J) by parent: (…, J_parent); where each parent has one unit these are the values."""
     return values if len(starts) == values.shape[-1] else np.asarray(np.add.reduceat(values, starts, axis=-1))
 
 
@@ -408,7 +403,7 @@ def _squares_by_parent(r: Numbers, starts: NDArray[np.int64]) -> Numbers:
     result: Numbers = np.empty((size, size, len(starts)), dtype=r.dtype)
     for i in range(size):
         for j in range(i + 1):
-            result[i, j] = result[j, i] = _sums_of_slices((r[:, i] * r[:, j]).sum(axis=0), starts)
+            result[i, j] = result[j, i] = _by_parent((r[:, i] * r[:, j]).sum(axis=0), starts)
     return result
 
 
@@ -420,5 +415,5 @@ def _twice_by_parent(share: Numbers, left_over: Numbers, own: Numbers, starts: N
     result: Numbers = np.empty((size, size, len(starts)), dtype=np.result_type(share, left_over))
     for i in range(size):
         for j in range(i + 1):
-            result[i, j] = result[j, i] = _sums_of_slices(share[i] * left_over[j] + own[i] * share[j], starts)
+            result[i, j] = result[j, i] = _by_parent(share[i] * left_over[j] + own[i] * share[j], starts)
     return result

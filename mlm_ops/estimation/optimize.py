@@ -31,9 +31,11 @@ CONVERGED_DECREMENT = 1e-6
 SINGULAR_TOLERANCE = 1e-4
 #: Where second derivatives cost no more than first ones, they take over from here.
 _NEAR = 1e-1
-#: The last step is left out where it promises to lower the deviance by less than this, or by less than the tolerance
-#: where it moves theta by less of its size than the second; where an evaluation is costly, the last two say so.
-_PERFECT, _LAST_DIGIT, _PERFECT_COSTLY, _SMALL_MOVE = 1e-19, 1e-10, 1e-14, 1e-6
+#: The last step is left out where it promises to lower the deviance by less than the first, or by less than the
+#: tolerance and moves theta by less of its size than the second.
+_LAST_STEP = (1e-19, 1e-10)
+#: The same where an evaluation is costly.
+_LAST_COSTLY_STEP = (1e-14, 1e-6)
 #: A Hessian serves for further steps while each promises to lower the deviance by less than this share of the last, and
 #: moves theta by less of its size.
 _SAME_CURVATURE = 1e-2
@@ -251,10 +253,10 @@ def _descend(criterion: Criterion, theta: Array) -> _Stop:
 def _bfgs_update(metric: Array, step: Array, change: Array) -> Array:
     """The BFGS update of a metric, where the gradient's change shows curvature."""
     curvature, image = float(step @ change), metric @ step
-    before = float(step @ image)
-    if before <= 0 or curvature <= 1e-8 * float(np.sqrt((step @ step) * (change @ change))):
+    expected = float(step @ image)
+    if expected <= 0 or curvature <= 1e-8 * float(np.sqrt((step @ step) * (change @ change))):
         return metric
-    return metric + np.outer(change, change) / curvature - np.outer(image, image) / before
+    return metric + np.outer(change, change) / curvature - np.outer(image, image) / expected
 
 
 def _polish(criterion: Criterion, stop: _Stop) -> _Stop:
@@ -262,10 +264,9 @@ def _polish(criterion: Criterion, stop: _Stop) -> _Stop:
     theta, solution, gradient, metric, is_hessian, evaluations = stop
     scales = criterion.scales(theta)
     step, predicted = _newton_step(gradient, metric, scales, 0.0)
-    costly = not criterion.engine.complex_step
-    limit = _PERFECT_COSTLY if costly else _PERFECT
-    if np.abs(step / scales).max(initial=0.0) < (_SMALL_MOVE if costly else _LAST_DIGIT):
-        limit = limit if _is_singular(criterion, theta) else DECREMENT_TOLERANCE
+    limit, small = _LAST_STEP if criterion.engine.complex_step else _LAST_COSTLY_STEP
+    if np.abs(step / scales).max(initial=0.0) < small and not _is_singular(criterion, theta):
+        limit = DECREMENT_TOLERANCE
     if predicted > limit:
         candidate = criterion.solve(theta + step)
         candidate_gradient = criterion.gradient(candidate)

@@ -3,7 +3,7 @@
 The survey of all rows takes a third of the time of a scan. Numbers that are not multiplied with each other at the level
 of rows do without: their scatter around unit means is the same around any center, and their means are moved to the
 grand means when these are known. What that cannot serve is surveyed: factors, whose levels have to be known; products;
-rows of which many are incomplete; values that are no numbers, and first rows that are unlike the others.
+values that are infinite, or missing among the first rows; and first rows that are unlike the others.
 """
 
 from __future__ import annotations

@@ -5,8 +5,9 @@ PNG of them, ``pictures`` says what they show. Rooms below look a picture up by 
 first used: nothing of this room, least of all the drawing, is imported with the package.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from mlm_ops.lazy import names_on_use
 
 if TYPE_CHECKING:
     from mlm_ops.reports.drawing.files import draw_png, save_picture
@@ -29,9 +30,4 @@ _LAZY = {
     "path_diagram": "mlm_ops.reports.pictures.path_diagram",
     "save_picture": "mlm_ops.reports.drawing.files",
 }
-
-
-def __getattr__(name: str) -> object:
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_LAZY[name]), name)
+__getattr__ = names_on_use(__name__, _LAZY)

@@ -102,6 +102,16 @@ SEM_SCORES: ColumnTypes = {
     "population": TEXT,
 }
 
+#: Columns of a chi-square test, plain and scaled.
+SCALED_TEST: ColumnTypes = {
+    "statistic": REAL,
+    "df": COUNT,
+    "p_value": REAL,
+    "scaling_factor": REAL,
+    "statistic_scaled": REAL,
+    "p_value_scaled": REAL,
+}
+
 SEM_SCORE_TESTS: ColumnTypes = {
     "population": TEXT,
     "level": COUNT,
@@ -109,28 +119,15 @@ SEM_SCORE_TESTS: ColumnTypes = {
     "op": TEXT,
     "rhs": TEXT,
     "restriction": TEXT,
-    "statistic": REAL,
-    "df": COUNT,
-    "p_value": REAL,
-    "scaling_factor": REAL,
-    "statistic_scaled": REAL,
-    "p_value_scaled": REAL,
+    **SCALED_TEST,
     "epc": REAL,
     "epc_std_all": REAL,
     "at_bound": FLAG,
     "information": TEXT,
 }
 
-#: Columns of the likelihood ratio of nested models, plain and scaled.
-RATIO: ColumnTypes = {
-    "statistic": REAL,
-    "df": COUNT,
-    "p_value": REAL,
-    "scaling_factor": REAL,
-    "statistic_scaled": REAL,
-    "p_value_scaled": REAL,
-    "scaling": TEXT,
-}
+#: Columns of the likelihood ratio of nested models.
+RATIO: ColumnTypes = SCALED_TEST | {"scaling": TEXT}
 
 SEM_INVARIANCE: ColumnTypes = {
     "step": COUNT,

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 import mlm_ops as mlm
-from mlm_ops.estimation import engine, nested
+from mlm_ops.estimation import engine, nested, nested_in_chunks
 from mlm_ops.language.formula import parse_formula
 from mlm_ops.language.request import Request
 from mlm_ops.moments.collect import collect
@@ -42,7 +42,7 @@ def test_chunks_of_units_have_the_numbers_of_all_at_once(
 ) -> None:
     data = rows(50, 6)
     whole = mlm.fit(formula, data, **options)  # type: ignore[arg-type]
-    for module in (engine, nested):
+    for module in (engine, nested, nested_in_chunks):
         monkeypatch.setattr(module, "CHUNK", 7)
     chunked = mlm.fit(formula, data, **options)  # type: ignore[arg-type]
     assert chunked.estimate.log_likelihood == pytest.approx(whole.estimate.log_likelihood, rel=1e-13)

@@ -181,7 +181,7 @@ def _move_influences(connection: Connection, present: Mapping[str, Relation]) ->
 
 
 def _view_claim(connection: Connection, name: str) -> Claim:
-    """Claim a view; one that lacks a mark, which an earlier mlm-ops did not make, is recognised by what it reads."""
+    """Claim a view; one of an earlier mlm-ops, which left no mark, is recognised by what it reads."""
     lists = next((lists for lists, view in VIEWS_OF_LISTS.items() if view == name), None)
     mark = "results of the latest runs"
     if lists is not None:

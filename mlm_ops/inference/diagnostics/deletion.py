@@ -18,7 +18,7 @@ from mlm_ops.errors import DataError, IdentificationError
 from mlm_ops.estimation.criterion import Criterion
 from mlm_ops.estimation.design.build import build_design
 from mlm_ops.estimation.estimate import Estimate, estimate_design
-from mlm_ops.estimation.nested import Nest, build_nest, eliminate_below
+from mlm_ops.estimation.nested import CHUNK, Nest, build_nest, eliminate_below
 from mlm_ops.estimation.stacked import cholesky, inverse, premultiply, solve_lower, solve_upper
 from mlm_ops.language.model import Model
 from mlm_ops.moments.arrays import Array, Numbers
@@ -26,8 +26,6 @@ from mlm_ops.moments.record import Moments
 
 #: A step along the imaginary axis: the derivative without a difference (Squire and Trapp 1998).
 _STEP = 1e-30
-#: Top units whose arrays, some hundred numbers each, lie in a processor's cache.
-CHUNK = 8192
 #: Where one unit has all but this share of the information on a combination of coefficients, the others have none.
 _REMAINDER = 1e-9
 

@@ -6,8 +6,9 @@ it, or in `ANALYSIS_TABLES`. The functions are imported when first used: a fit t
 polars, whose import takes as long as the fit of a small file.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from mlm_ops.lazy import names_on_use
 
 if TYPE_CHECKING:
     from mlm_ops.results.tables.centered_versions import centering
@@ -100,9 +101,4 @@ _LAZY = {
     "variance_components": "effects",
     "with_model": "columns",
 }
-
-
-def __getattr__(name: str) -> object:
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+__getattr__ = names_on_use(__name__, {name: f"{__name__}.{file}" for name, file in _LAZY.items()})
