@@ -18,7 +18,7 @@ from mlm_ops.cli.messages import command, short_path
 from mlm_ops.errors import DataError, MlmError, StoreError
 from mlm_ops.language.options import STEPS
 from mlm_ops.logs import tell_fit
-from mlm_ops.results.words import visible
+from mlm_ops.results.words import one_line, visible
 
 #: The options of a formula that take one text.
 _OF_FORMULAS = ("estimator", "df", "weights", "residual", "robust", "cluster")
@@ -126,7 +126,8 @@ def fit_analysis_file(options: Namespace, run_id: str, tell: Callable[[str], Non
     from mlm_ops.analyses.store.history import run_facts
     from mlm_ops.analyses.store.layout import check_store
     from mlm_ops.analyses.store.prediction_views import check_view_names, create_prediction_views, prediction_views
-    from mlm_ops.analyses.store.runs import Run, write_runs
+    from mlm_ops.analyses.drift_words import drift_sentence
+    from mlm_ops.analyses.store.runs import Run, read_latest, write_runs
     from mlm_ops.analyses.store.version import VIEWS_OF_LISTS
     from mlm_ops.cli.show import all_rows, print_head
     from mlm_ops.cli.terminal import console, show_tables
@@ -151,6 +152,7 @@ def fit_analysis_file(options: Namespace, run_id: str, tell: Callable[[str], Non
         # the fits and moments are not needed any more, and DuckDB takes memory to write
         del result
         write_runs(connection, [(record, tables)], analysis.history, beside=views)
+        drift = read_latest(connection, "drift").filter(run_id=run_id, analysis=analysis.analysis)
     show_command = command("show", database=database, analysis=analysis.analysis)
     sentence = f"Written to schema mlm of {database}. Read it with: {show_command}"
     with _note_that_results_are_stored(sentence):
@@ -158,6 +160,9 @@ def fit_analysis_file(options: Namespace, run_id: str, tell: Callable[[str], Non
         print_head(target, asdict(record))
         shown = {VIEWS_OF_LISTS.get(name, name): frame for name, frame in tables.items()}
         show_tables(target, shown, all_rows(database, analysis.analysis, None))
+        if (changes := drift_sentence(drift)) is not None:
+            drift_command = command("show", database=database, analysis=analysis.analysis, table="drift")
+            print(one_line(f"Drift: {changes}. See all with: {drift_command}"))
         print(visible(sentence))
     return 0
 

@@ -18,7 +18,8 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.text import Text
 
-from mlm_ops.analyses.store.long_rows import copy_rows, models_of_rows, pieces
+from mlm_ops.analyses.drift_words import one_row_a_number
+from mlm_ops.analyses.store.long_rows import PIECE, copy_rows, models_of_rows, pieces
 from mlm_ops.analyses.store.runs import read_latest
 from mlm_ops.cli.results import no_results, results_path
 from mlm_ops.cli.show import check_models, print_head, run_of
@@ -122,7 +123,12 @@ def show_whole_table(options: Namespace, tell: Callable[[str], None]) -> None:
         for run, file, height in zip(runs.iter_rows(named=True), files, heights, strict=True):
             if height:
                 print_head(target, run)
-                show_rows(target, table, functools.partial(pieces, file, table), height)
+                read = functools.partial(pieces, file, table)
+                if table == "drift":
+                    # no row a group: whole in memory, where all rows tell whether both runs are the same
+                    rows = one_row_a_number(pl.concat(read()))
+                    read, height = functools.partial(rows.iter_slices, PIECE), rows.height
+                show_rows(target, table, read, height)
 
 
 def show_rows(target: Console, name: str, read: Callable[[], Iterator[pl.DataFrame]], height: int) -> None:

@@ -212,12 +212,15 @@ def show(options: argparse.Namespace) -> int:
     """Print the latest results."""
     from mlm_ops.analyses.store.schema import READABLE
     from mlm_ops.cli.results import read_results
-    from mlm_ops.cli.show import of_analysis, of_models, print_report, print_results
+    from mlm_ops.cli.show import of_analysis, of_models, print_report, print_results, show_runs
     from mlm_ops.cli.terminal import LONG_TABLES, OVERVIEW
     from mlm_ops.results.text.side_by_side import SOURCES
 
     if options.side_by_side and options.table:
         raise MlmError("--side-by-side is made from several tables. Leave out --table, or ask for the table alone.")
+    if options.table == "runs":
+        show_runs(options, _tell)
+        return 0
     if options.all and options.table in LONG_TABLES:
         from mlm_ops.cli.long_tables import show_whole_table
 

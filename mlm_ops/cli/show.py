@@ -10,7 +10,9 @@ from typing import Any
 import polars as pl
 from rich.console import Console
 
+from mlm_ops.analyses.drift_words import one_row_a_number
 from mlm_ops.cli.messages import command, short_path
+from mlm_ops.cli.results import results_path
 from mlm_ops.cli.terminal import LONG_TABLES, console, show_centering, show_largest_indices, show_table, show_tables
 from mlm_ops.errors import MlmError
 from mlm_ops.language.spelling import did_you_mean, list_names, unknown_result
@@ -26,6 +28,8 @@ def print_results(runs: pl.DataFrame, tables: dict[str, pl.DataFrame], options: 
         of_run = {name: frame.filter(frame["analysis"] == run["analysis"]) for name, frame in tables.items()}
         if all(frame.is_empty() for frame in of_run.values()):
             continue
+        if "drift" in of_run:
+            of_run["drift"] = one_row_a_number(of_run["drift"])
         print_head(target, run)
         # an analysis has to be named only where there are several
         command_for = all_rows(
@@ -44,6 +48,43 @@ def print_results(runs: pl.DataFrame, tables: dict[str, pl.DataFrame], options: 
             show_table(target, options.table, of_run[options.table], command_for(options.table), limit)
         else:
             show_tables(target, of_run, command_for)
+
+
+#: What is printed of a run: the JSON of its analysis and the versions are there by SQL.
+RUN_COLUMNS = (
+    "analysis",
+    "run_id",
+    "finished_at",
+    "status",
+    "n_obs",
+    "n_rows",
+    "data",
+    "moments_checksum",
+    "engine_version",
+)
+
+
+def show_runs(options: Namespace, tell: Callable[[str], None]) -> None:
+    """Print a line for each run that is kept, the latest first; analyses whose last run had no rows are there too.
+
+    Raises
+    ------
+    MlmError, StoreError
+        There are no results, or none of the analysis; or a model is named, which runs have not.
+    """
+    from mlm_ops.analyses.store.runs import read_runs
+    from mlm_ops.warehouse.connection import using
+
+    if options.model is not None:
+        raise MlmError("A run is of all models of its analysis. Leave out --model.")
+    path = results_path(options.database)
+    with using(path, read_only=True, on_wait=tell) as connection:
+        runs = read_runs(connection)
+    if options.analysis is not None:
+        runs = run_of(runs, options.analysis)
+    command_for = all_rows(options.database, options.analysis, None)
+    limit = None if options.all else LONG_TABLES["runs"]
+    show_table(console(), "runs", runs.select(RUN_COLUMNS), command_for("runs"), limit)
 
 
 def print_report(database: Path, analyses: list[str], shown: list[str]) -> None:
@@ -79,8 +120,8 @@ def of_analysis(
 
 
 def run_of(runs: pl.DataFrame, analysis: str) -> pl.DataFrame:
-    """The run of one analysis, which has to exist."""
-    analyses = list(runs["analysis"])
+    """The runs of one analysis, which has to exist."""
+    analyses = list(dict.fromkeys(runs["analysis"]))
     if analysis not in analyses:
         raise MlmError(unknown_result("analysis", analysis, analyses))
     return runs.filter(runs["analysis"] == analysis)

@@ -135,6 +135,7 @@ LONG_TABLES = {
     "influence": 10,
     "diagnostics": 10,
     "drift": 20,
+    "runs": 20,
 }
 #: What a narrow terminal goes without, in this order; the two ends of an interval go together.
 DROPPED_WHEN_NARROW: tuple[tuple[str, ...], ...] = (
@@ -345,7 +346,9 @@ def _rich_table(name: str, frame: pl.DataFrame, headings: bool) -> Table:
 
     With `headings` the model stands on a line of its own above its rows, instead of in a column.
     """
-    filled = [c for c in frame.columns if c not in UNPRINTED and frame[c].null_count() < frame.height]
+    # of runs the keys are what the reader looks for
+    unprinted = frozenset[str]() if name == "runs" else UNPRINTED
+    filled = [c for c in frame.columns if c not in unprinted and frame[c].null_count() < frame.height]
     # rows that are of no single model have none
     has_models = "model" in filled
     models = frame["model"] if has_models else pl.Series([None] * frame.height, dtype=pl.String)

@@ -40,6 +40,16 @@ def p_value(value: float) -> str:
     return "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
+def after_p(value: float) -> str:
+    """Write a p value behind a p.
+
+    >>> f"p {after_p(0.00004)}", f"p {after_p(0.5)}"
+    ('p <0.001', 'p = 0.500')
+    """
+    text = p_value(value)
+    return text if text.startswith("<") else f"= {text}"
+
+
 def count(value: int) -> str:
     """Write a whole number with its thousands apart.
 

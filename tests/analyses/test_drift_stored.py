@@ -73,7 +73,13 @@ def test_structural_models_drift_too(connection):
 def test_the_check_warns_by_name(connection):
     found = no_drift(read_latest(connection, "drift"))
     assert not found.passed
-    assert "m fixed_effect within(ses) 2.191 -> 3.191 against the previous run" in found.description
+    assert found.description == (
+        "4 of 21 numbers differ from the run before or the baseline by more than chance, most clearly within(ses) of "
+        "model m: 2.191 before, 3.191 now (adjusted p <0.001). All of them: mlm show --table drift."
+    )
+    changes = found.metadata["changes"].text
+    for against in ("previous", "baseline"):
+        assert f"m fixed_effect within(ses) 2.191 -> 3.191 against the {against} run" in changes
     assert no_drift(read_latest(connection, "drift").clear()).description == "There is no earlier run to compare with."
 
 

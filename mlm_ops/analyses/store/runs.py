@@ -31,7 +31,7 @@ from mlm_ops.analyses.store.layout import check_store, create_results, fill_rena
 from mlm_ops.analyses.store.published_copy import check_published_copy, is_sound, remember_published
 from mlm_ops.analyses.store.schema import ORDER, READABLE, RENAMED, RESULT_TABLES, RUNS, TABLES, TABLES_AND_VIEWS
 from mlm_ops.analyses.store.tables import all_or_nothing, check_results, insert_frame
-from mlm_ops.analyses.store.version import LATEST, UNPUBLISHED, VIEWS_OF_LISTS
+from mlm_ops.analyses.store.version import LATEST, LATEST_FIRST, UNPUBLISHED, VIEWS_OF_LISTS
 from mlm_ops.errors import DamagedError, StoreError
 from mlm_ops.language.spelling import did_you_mean
 from mlm_ops.logs import Event, tell, tell_written
@@ -255,6 +255,20 @@ def read_latest(connection: Connection, table: str, *, one_row: bool = False) ->
             f"The view {RESULTS}.{LATEST}{table} cannot be read: {first_line(error)} The next run makes it anew."
         ) from error
     return in_todays_columns(rows, table)
+
+
+def read_runs(connection: Connection) -> pl.DataFrame:
+    """Read every run that the store keeps, each analysis' latest first, in the columns of today.
+
+    Raises
+    ------
+    StoreError
+        There are no results yet, or the store has another version.
+    """
+    if not check_store(connection):
+        raise StoreError("There are no results yet.")
+    rows = connection.sql(f"from {qualified(RESULTS, 'runs')} order by analysis, {LATEST_FIRST}").pl()
+    return in_todays_columns(rows, "runs")
 
 
 def in_todays_columns(rows: pl.DataFrame, table: str) -> pl.DataFrame:

@@ -10,10 +10,11 @@ import dagster as dg
 import polars as pl
 
 from mlm_ops.analyses.centered_agreement import TableDifference
+from mlm_ops.analyses.drift_words import drift_sentence, one_row_a_number
 from mlm_ops.moments.record import Moments
 from mlm_ops.plugins.dagster.metadata import Metadata, numbers
 from mlm_ops.results.fit import Fit
-from mlm_ops.results.words import cell
+from mlm_ops.results.words import after_p, cell
 from mlm_ops.structural.fit import SemFit
 
 #: Below this many units variance components and their tests are shaky (Hox, Moerbeek & van de Schoot 2018, ch. 12).
@@ -188,7 +189,7 @@ def _finding(row: Mapping[str, Any]) -> str:
         "largest_residual": "one residual lies far out",
         "binned_residual": "the residuals where {term} is about {value:.4g} have a mean other than zero",
     }
-    how = f"variance inflation {row['estimate']:.3g}" if row["p_value"] is None else f"p {_after_p(row['p_value'])}"
+    how = f"variance inflation {row['estimate']:.3g}" if row["p_value"] is None else f"p {after_p(row['p_value'])}"
     return f"{texts[row['diagnostic']].format(**row)} ({how})"
 
 
@@ -197,36 +198,32 @@ def no_drift(drift: pl.DataFrame) -> dg.AssetCheckResult:
 
     Parameters
     ----------
-    found
+    drift
         The rows of ``mlm.drift`` of the run.
     """
-    flagged = drift.filter("flagged")
-    # often the run before is the baseline too
-    runs_compared = drift.group_by("reference_run", maintain_order=True).agg(
-        pl.col("against").unique(maintain_order=True)
+    rows = one_row_a_number(drift)
+    flagged = rows.filter("flagged")
+    changes = "; ".join(
+        f"{_parameter(row)} {_change(row)} against the {row['against']} run" for row in flagged.iter_rows(named=True)
     )
-    names = {run: " and ".join(each) for run, each in runs_compared.iter_rows()}
-    changes = flagged.unique(["model", "kind", "group", "term", "other", "reference_run"], maintain_order=True)
-    sentence = "; ".join(
-        f"{_parameter(row)} {_change(row)} against the {names[row['reference_run']]} run"
-        for row in changes.iter_rows(named=True)
-    )
-    runs = ", ".join(names.values())
-    nearest = drift.drop_nulls("p_adjusted").sort("p_adjusted", maintain_order=True).head(1).to_dicts()
-    no_change = f"No parameter is flagged against the run it is compared with ({runs})" + "".join(
-        f"; the smallest adjusted p is {_after_p(row['p_adjusted'])}, of {_parameter(row)}, {_change(row)}"
-        for row in nearest
-    )
+    sentence = drift_sentence(drift)
+    description = "There is no earlier run to compare with."
+    if sentence is not None:
+        description = f"{sentence}. All of them: mlm show --table drift."
+    elif rows.height:
+        runs = ", ".join(rows["against"].unique(maintain_order=True))
+        nearest = rows.drop_nulls("p_adjusted").sort("p_adjusted", maintain_order=True).head(1).to_dicts()
+        smallest = "".join(
+            f"; the smallest adjusted p is {cell('p_adjusted', row['p_adjusted'])}, of {_parameter(row)}, {_change(row)}"
+            for row in nearest
+        )
+        description = f"No parameter is flagged against the run it is compared with ({runs}){smallest}."
     return dg.AssetCheckResult(
         check_name="no_drift",
         passed=flagged.is_empty(),
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"{sentence}."
-        if sentence
-        else f"{no_change}."
-        if runs
-        else "There is no earlier run to compare with.",
-        metadata={"compared": drift.height, "flagged": flagged.height},
+        description=description,
+        metadata={"compared": rows.height, "flagged": flagged.height, **({"changes": changes} if changes else {})},
     )
 
 
@@ -259,9 +256,3 @@ def sem_not_singular(fit: SemFit, notes: Sequence[str]) -> dg.AssetCheckResult:
         description="; ".join(notes) or sentence,
         metadata={"notes": len(notes)},
     )
-
-
-def _after_p(p: float | None) -> str:
-    """``= 0.012`` or ``<0.001``."""
-    text = cell("p_value", p)
-    return text if text.startswith("<") else f"= {text}"
