@@ -37,14 +37,24 @@ class ArgumentError(MlmError, TypeError):
 
 
 class FormulaError(MlmError):
-    """A formula, or an expression in it, is not valid."""
+    """A formula, or an expression in it, is not valid.
+
+    Attributes
+    ----------
+    sentence, hint
+        What is wrong, and behind it what was perhaps meant.
+    text, position
+        The formula, and where in it the error is.
+    """
 
     #: The most characters of the text that are shown around the position of the error.
     longest = 500
 
-    def __init__(self, message: str, text: str | None = None, position: int | None = None) -> None:
+    def __init__(self, message: str, text: str | None = None, position: int | None = None, hint: str = "") -> None:
+        self.sentence, self.hint = message, hint
         self.text = text
         self.position = position
+        message += hint
         if text is not None and position is not None:
             # spaces for line breaks, character for character, so that the caret points at the right column
             text = "".join(" " if character.isspace() else character for character in text)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlm_ops.cli.messages import command, short_path
-from mlm_ops.errors import DataError, MlmError, StoreError
+from mlm_ops.errors import DataError, FormulaError, MlmError, StoreError
 from mlm_ops.language.options import STEPS
 from mlm_ops.logs import tell_fit
 from mlm_ops.results.words import one_line, visible
@@ -51,7 +51,14 @@ def fit_formula(options: Namespace) -> int:
     settings: dict[str, Any] = {name: value for name, value in values.items() if value is not None}
     if options.covariance is not None:
         settings["covariance"] = dict(map(_structure, options.covariance))
-    _with_rows(options, lambda rows, connection: show(fit(options.what, rows, connection=connection, **settings)))
+    try:
+        _with_rows(options, lambda rows, connection: show(fit(options.what, rows, connection=connection, **settings)))
+    except FormulaError as error:
+        if "`" not in error.hint:
+            raise
+        # between double quotes a shell takes what stands in backticks for a command
+        hint = f"{error.hint} In a shell put the formula in single quotes."
+        raise FormulaError(error.sentence, error.text, error.position, hint) from error
     return 0
 
 
@@ -122,11 +129,11 @@ def fit_analysis_file(options: Namespace, run_id: str, tell: Callable[[str], Non
         tell(f"steps: {analysis.steps} has no effect here: a Dagster project writes the centered rows, by mlm run.")
     from dataclasses import asdict
 
+    from mlm_ops.analyses.drift_words import drift_sentence
     from mlm_ops.analyses.run import fit_analysis
     from mlm_ops.analyses.store.history import run_facts
     from mlm_ops.analyses.store.layout import check_store
     from mlm_ops.analyses.store.prediction_views import check_view_names, create_prediction_views, prediction_views
-    from mlm_ops.analyses.drift_words import drift_sentence
     from mlm_ops.analyses.store.runs import Run, read_latest, write_runs
     from mlm_ops.analyses.store.version import VIEWS_OF_LISTS
     from mlm_ops.cli.show import all_rows, print_head

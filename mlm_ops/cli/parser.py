@@ -137,7 +137,9 @@ def _add_show(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", metavar="NAME", action="append", help="one model only; may be repeated, side by side in this order"
     )
-    parser.add_argument("--table", metavar="NAME", help="one result table only, with all its columns; runs has a line for each run")
+    parser.add_argument(
+        "--table", metavar="NAME", help="one result table only, with all its columns; runs has a line a run"
+    )
     parser.add_argument(
         "--side-by-side",
         choices=get_args(TableFormat),

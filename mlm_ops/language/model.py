@@ -7,13 +7,13 @@ the units of one grouping factor.
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 from mlm_ops.language.covariances import DEFAULT
+from mlm_ops.language.tokens import is_plain_name, quoted_name
 
 GroupingFactor = tuple[str, ...]
 """Columns whose combined values name the units: ``("school",)``, or ``("school", "class")`` for ``school:class``."""
@@ -377,7 +377,7 @@ def _operand(variable: Variable) -> str:
 
 
 def _name(name: str) -> str:
-    return name if re.fullmatch(r"[^\W\d][\w.]*", name) else "`" + name.replace("`", "``") + "`"
+    return name if is_plain_name(name) else quoted_name(name)
 
 
 def _argument(group: GroupingFactor | None, option: str = "") -> str:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from mlm_ops.errors import FormulaError
-from mlm_ops.language.tokens import FORMULA, Grammar, Token, TokenCursor, tokenize
+from mlm_ops.language.tokens import FORMULA, Grammar, Token, TokenCursor, quoted_name, tokenize
 
 #: How tightly operators bind, loosest first; only the power joins from the right.
 _BINDING = {"|": 1, "||": 1, "+": 2, "-": 2, "*": 3, "/": 3, ":": 4, "^": 6, "**": 6}
@@ -187,14 +187,37 @@ class _FormulaParser(TokenCursor):
     def fail(self, message: str, position: int | None = None) -> FormulaError:
         return self.grammar.fault(message, self.text, self.token.position if position is None else position)
 
+    def out_of_place(self, what: str) -> FormulaError:
+        """The error of a token that cannot follow the one before; two words in a row may be meant as one name."""
+        error = self.fail(f"The {self.what} does not parse: {what}.")
+        if self.grammar is FORMULA and (words := self.words_in_a_row()):
+            hint = f" If {words!r} is one column, write it in backticks: {quoted_name(words)}."
+            return FormulaError(error.sentence, error.text, error.position, hint)
+        return error
+
+    def words_in_a_row(self) -> str | None:
+        """The words around the place that only blanks part, as the text has them; None if there are not two."""
+        spans = [(token.position, token.position + len(token.text)) for token in self.tokens]
+
+        def is_next(i: int) -> bool:
+            between = self.text[spans[i][1] : spans[i + 1][0]]
+            return all(self.tokens[j].kind in {"name", "number"} for j in (i, i + 1)) and "\n" not in between
+
+        first = last = self.index
+        while first > 0 and is_next(first - 1):
+            first -= 1
+        if first == last:
+            return None
+        while is_next(last):
+            last += 1
+        return self.text[spans[first][0] : spans[last][1]]
+
     def token_text(self, token: Token) -> str:
         return f"the end of the {self.what}" if token.kind == "end" else f"'{token.text}'"
 
     def expect(self, operator: str, why: str) -> None:
         if not self.at(operator):
-            raise self.fail(
-                f"The {self.what} does not parse: expected '{operator}' but found {self.token_text(self.token)}; {why}."
-            )
+            raise self.out_of_place(f"expected '{operator}' but found {self.token_text(self.token)}; {why}")
         self.advance()
 
     def expect_end(self) -> None:
@@ -202,9 +225,7 @@ class _FormulaParser(TokenCursor):
             what = "join terms with +, : or *"
             if self.token.kind == "operator":
                 what = _OUT_OF_PLACE.get(self.token.text, what)
-            raise self.fail(
-                f"The {self.what} does not parse: {self.token_text(self.token)} is out of place here; {what}."
-            )
+            raise self.out_of_place(f"{self.token_text(self.token)} is out of place here; {what}")
 
     def expression(self, binding: int) -> Syntax:
         self.depth += 1

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from mlm_ops.errors import FormulaError
@@ -132,6 +132,32 @@ def _hint(text: str, position: int, grammar: Grammar) -> str:
     if text[position] != "`":
         return "; close the quotation mark."
     return "; a column's name stands between backticks." if text.startswith("``", position) else "; close the backtick."
+
+
+def is_plain_name(name: str) -> bool:
+    """Whether a column's name is a word that formulas have without backticks."""
+    return re.fullmatch(_NAME, name) is not None
+
+
+def quoted_name(name: str) -> str:
+    """Write a column's name in backticks.
+
+    >>> quoted_name("job satisfaction")
+    '`job satisfaction`'
+    """
+    return "`" + name.replace("`", "``") + "`"
+
+
+def column_at(text: str, position: int, columns: Iterable[str]) -> str | None:
+    """The longest name of a column that needs backticks and stands at a place of a formula without them.
+
+    >>> column_at("job satisfaction ~ x", 4, ["x", "satisfaction", "job satisfaction"])
+    'job satisfaction'
+    """
+    for name in sorted((name for name in columns if not is_plain_name(name)), key=len, reverse=True):
+        if 0 <= text.find(name, max(0, position - len(name))) <= position:
+            return name
+    return None
 
 
 class TokenCursor:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from mlm_ops.errors import MlmError
+from mlm_ops.errors import FormulaError, MlmError
 from mlm_ops.estimation.design.build import build_design
 from mlm_ops.estimation.design.groups import default_cluster
 from mlm_ops.estimation.estimate import estimate_design
@@ -15,6 +16,7 @@ from mlm_ops.language import options
 from mlm_ops.language.options import DfMethod, Estimator, Robust
 from mlm_ops.language.request import Request, compile_request
 from mlm_ops.language.structures import Structure
+from mlm_ops.language.tokens import column_at, quoted_name
 from mlm_ops.moments.collect import collect
 from mlm_ops.moments.coverage import moments_for
 from mlm_ops.moments.needs import complete_rows, named_columns
@@ -95,17 +97,18 @@ def fit(
     >>> round(mlm.fit("y ~ 1 + (1 | g)", data).fixed_effects["estimate"][0], 6)
     4.666667
     """
-    request = compile_request(
-        formula,
-        levels=levels,
-        estimator=estimator,
-        df=df,
-        weights=weights,
-        residual=residual,
-        covariance=covariance,
-        robust=robust,
-        cluster=cluster,
-    )
+    with _columns_in_formula_errors(data, connection):
+        request = compile_request(
+            formula,
+            levels=levels,
+            estimator=estimator,
+            df=df,
+            weights=weights,
+            residual=residual,
+            covariance=covariance,
+            robust=robust,
+            cluster=cluster,
+        )
     needs = [request.model], request.levels, request.keys
     if isinstance(data, Moments):
         return fit_model(request, moments_for(data, *needs))
@@ -113,6 +116,30 @@ def fit(
     moments = collect(source, *needs)
     result = fit_model(request, moments, rows=complete_rows(source, *needs) if request.of_rows else None)
     return result if source.reading is None else replace(result, file=source.reading.path, reading=source.reading)
+
+
+@contextmanager
+def _columns_in_formula_errors(data: Any, connection: duckdb.DuckDBPyConnection | None) -> Iterator[None]:
+    """Name the column that stands without backticks where a formula does not parse.
+
+    Raises
+    ------
+    FormulaError
+        That of the block.
+    """
+    try:
+        yield
+    except FormulaError as error:
+        if error.text is None or error.position is None or isinstance(data, Moments):
+            raise
+        try:
+            # the names are enough
+            columns = open_source(data, connection, columns=()).types
+        except MlmError:
+            raise error from None
+        name = column_at(error.text, error.position, columns)
+        hint = "" if name is None else f" There is a column {name!r}: write it in backticks, {quoted_name(name)}."
+        raise FormulaError(error.sentence, error.text, error.position, hint) from error
 
 
 @quiet

@@ -125,6 +125,28 @@ class TestFitFormula:
     def test_a_formula_that_does_not_parse(self, refused):
         assert "^" in refused("fit", "mathach ~ ses + (1 | school", HSB)
 
+    @pytest.mark.parametrize(
+        ("formula", "column"),
+        [
+            ("job satisfaction ~ x", "job satisfaction"),
+            ("y ~ x + (1 | Employee ID)", "Employee ID"),
+            ("y ~ Remote?", "Remote?"),
+            ("healed 1=no 2=yes ~ x", "healed 1=no 2=yes"),
+        ],
+    )
+    def test_a_column_without_backticks(self, refused, tmp_path, formula, column):
+        (tmp_path / "d.csv").write_text("x,y,job satisfaction,Employee ID,Remote?,healed 1=no 2=yes\n1,2,3,4,5,1\n")
+        first = refused("fit", formula, "d.csv").splitlines()[0]
+        assert first.endswith(
+            f" There is a column {column!r}: write it in backticks, `{column}`. In a shell put the formula in single "
+            "quotes."
+        )
+
+    def test_two_words_that_are_no_column(self, refused, tmp_path):
+        (tmp_path / "d.csv").write_text("x,y\n1,2\n")
+        first = refused("fit", "y ~ x z", "d.csv").splitlines()[0]
+        assert first == "mlm: The formula does not parse: 'z' is out of place here; join terms with +, : or *."
+
     def test_a_missing_table(self, refused, fitted):
         assert "students" in refused("fit", "mathach ~ ses + (1 | school)", fitted, "--table", "pupils")
 

@@ -39,7 +39,24 @@ FORMULAS: list[tuple[str, str, int | None]] = [
         "outcome ~ predictors.",
         11,
     ),
-    ("y x", "The formula does not parse: expected '~' but found 'x'; a formula has the form outcome ~ predictors.", 2),
+    (
+        "y x",
+        "The formula does not parse: expected '~' but found 'x'; a formula has the form outcome ~ predictors. "
+        "If 'y x' is one column, write it in backticks: `y x`.",
+        2,
+    ),
+    (
+        "y ~ x + (1 | unit 2 no)",
+        "The formula does not parse: expected ')' but found '2'; the parenthesis opened at column 9 is not closed. "
+        "If 'unit 2 no' is one column, write it in backticks: `unit 2 no`.",
+        18,
+    ),
+    (
+        "y ~ within(job  satisfaction)",
+        "The formula does not parse: expected ')' but found 'satisfaction'; the parenthesis of within( is not closed. "
+        "If 'job  satisfaction' is one column, write it in backticks: `job  satisfaction`.",
+        16,
+    ),
     ("y = x + (1 | g)", "A formula has ~ between the outcome and its predictors, not =; use ~.", 2),
     ("y ~ x ~ z", "The formula does not parse: '~' is out of place here; a formula has one ~; remove this one.", 6),
     ("y ~~ x", "The formula does not parse: expected a column, a number or '(' but found '~'.", 3),
@@ -168,7 +185,12 @@ FORMULAS: list[tuple[str, str, int | None]] = [
     ("y ~ x + `z", "The formula does not parse: unexpected character '`'; close the backtick.", 8),
     ("y ~ ``", "The formula does not parse: unexpected character '`'; a column's name stands between backticks.", 4),
     ("y ~ x + 'z", 'The formula does not parse: unexpected character "\'"; close the quotation mark.', 8),
-    ("y ~ 1x", "The formula does not parse: 'x' is out of place here; join terms with +, : or *.", 5),
+    (
+        "y ~ 1x",
+        "The formula does not parse: 'x' is out of place here; join terms with +, : or *. "
+        "If '1x' is one column, write it in backticks: `1x`.",
+        5,
+    ),
     (
         "y ~ data[x]",
         "The formula does not parse: unexpected character '['. A column is named alone, without its data.",

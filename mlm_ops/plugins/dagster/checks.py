@@ -14,7 +14,7 @@ from mlm_ops.analyses.drift_words import drift_sentence, one_row_a_number
 from mlm_ops.moments.record import Moments
 from mlm_ops.plugins.dagster.metadata import Metadata, numbers
 from mlm_ops.results.fit import Fit
-from mlm_ops.results.words import after_p, cell
+from mlm_ops.results.words import after_p, cell, p_value
 from mlm_ops.structural.fit import SemFit
 
 #: Below this many units variance components and their tests are shaky (Hox, Moerbeek & van de Schoot 2018, ch. 12).
@@ -214,7 +214,7 @@ def no_drift(drift: pl.DataFrame) -> dg.AssetCheckResult:
         runs = ", ".join(rows["against"].unique(maintain_order=True))
         nearest = rows.drop_nulls("p_adjusted").sort("p_adjusted", maintain_order=True).head(1).to_dicts()
         smallest = "".join(
-            f"; the smallest adjusted p is {cell('p_adjusted', row['p_adjusted'])}, of {_parameter(row)}, {_change(row)}"
+            f"; the smallest adjusted p is {p_value(row['p_adjusted'])}, of {_parameter(row)}, {_change(row)}"
             for row in nearest
         )
         description = f"No parameter is flagged against the run it is compared with ({runs}){smallest}."
