@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import duckdb
+
 from mlm_ops.errors import DataError
 from mlm_ops.warehouse.files.kinds import data_suffixes, is_data_file, stem_of
 from mlm_ops.warehouse.files.read import load_planned, plan_file
@@ -16,12 +18,10 @@ from mlm_ops.warehouse.files.reading import FileOptions
 from mlm_ops.warehouse.relation import TABLE, named_relation, quoted_table
 from mlm_ops.warehouse.row_filter import condition
 from mlm_ops.warehouse.sandbox import Reach, check_length, checked_select, is_table
-from mlm_ops.warehouse.source import Source, is_path, looks_like_path, no_such_table, open_source
+from mlm_ops.warehouse.source import Source, is_path, is_select, looks_like_path, no_such_table, open_source
 from mlm_ops.warehouse.sql import qualified
 
 if TYPE_CHECKING:
-    import duckdb
-
     from mlm_ops.analyses.file.analysis import Analysis
 
 #: A row filter is checked as the end of this query, which is spelled as DuckDB spells SQL.
@@ -126,9 +126,23 @@ def similar_file(data: str, reach: Reach) -> str:
 
 
 def names_a_file(data: str) -> bool:
-    """Whether data that are named so are a file, unless a database has a table of schema and name such as a.csv."""
+    """Whether data that are named so are a file, unless a database has a table of schema and name such as a.csv.
+
+    A SELECT that reads files alone is one too: it needs no database.
+    """
     text = data.strip()
+    if is_select(text):
+        return _reads_files_alone(text)
     return "\n" not in text and (looks_like_path(text) or (is_data_file(text) and is_path(text, None)))
+
+
+def _reads_files_alone(select: str) -> bool:
+    with duckdb.connect() as connection:
+        try:
+            names = connection.get_table_names(select)
+        except duckdb.Error:
+            return False  # it does not parse, which is said where it is read
+    return all(is_data_file(name) for name in names)
 
 
 def _no_tables(name: str) -> bool:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import shlex
 from argparse import Namespace
-from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from mlm_ops.cli.messages import command, short_path
+from mlm_ops.cli.rows import with_rows
 from mlm_ops.cli.terminal import console, show_versions
-from mlm_ops.errors import DataError, MlmError, StoreError
+from mlm_ops.errors import MlmError, StoreError
 from mlm_ops.language.options import ESTIMATOR
 from mlm_ops.language.spelling import did_you_mean, list_names
-from mlm_ops.warehouse.connection import open_database, using
-from mlm_ops.warehouse.files.kinds import is_database
+from mlm_ops.warehouse.connection import using
 
 
 def centering_of_formula(options: Namespace) -> None:
@@ -27,16 +27,12 @@ def centering_of_formula(options: Namespace) -> None:
         )
     from mlm_ops.results.fitting import fit
 
-    path = Path(options.data)
     estimator = ESTIMATOR.of(options.estimator or ESTIMATOR.default)
-    if is_database(path):
-        connection, table = open_database(path, options.table, wait=options.wait)
-        with connection:
-            print_versions(fit(options.what, table, connection=connection, estimator=estimator).centering())
-        return
-    if options.table is not None:
-        raise DataError(f"A table can be chosen in a DuckDB file only. Got {path} and the table {options.table}.")
-    print_versions(fit(options.what, path, estimator=estimator).centering())
+
+    def show(rows: Any, connection: Any) -> None:
+        print_versions(fit(options.what, rows, connection=connection, estimator=estimator).centering())
+
+    with_rows(options, show)
 
 
 def centering_of_analysis(options: Namespace) -> None:
@@ -46,7 +42,7 @@ def centering_of_analysis(options: Namespace) -> None:
             f"An analysis file is fitted in a database: {command('centering', shlex.quote(options.what))} --database "
             "FILE.duckdb"
         )
-    conflicts = [name for name in ("data", "table", "estimator") if getattr(options, name) is not None]
+    conflicts = [name for name in ("data", "table", "null", "estimator") if getattr(options, name) is not None]
     if conflicts:
         raise MlmError(f"An analysis file sets these options itself. Got {', '.join(conflicts)} beside {options.what}.")
     from mlm_ops.analyses.file.analysis import read_analysis

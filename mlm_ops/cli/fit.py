@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlm_ops.cli.messages import command, short_path
-from mlm_ops.errors import DataError, FormulaError, MlmError, StoreError
+from mlm_ops.cli.rows import with_rows
+from mlm_ops.errors import FormulaError, MlmError, StoreError
 from mlm_ops.language.options import STEPS
 from mlm_ops.logs import tell_fit
 from mlm_ops.results.words import one_line, visible
@@ -52,7 +53,7 @@ def fit_formula(options: Namespace) -> int:
     if options.covariance is not None:
         settings["covariance"] = dict(map(_structure, options.covariance))
     try:
-        _with_rows(options, lambda rows, connection: show(fit(options.what, rows, connection=connection, **settings)))
+        with_rows(options, lambda rows, connection: show(fit(options.what, rows, connection=connection, **settings)))
     except FormulaError as error:
         if "`" not in error.hint:
             raise
@@ -82,25 +83,8 @@ def fit_mplus(options: Namespace) -> int:
         tell_fit(fitted, int(fitted.estimate.statistics.n_obs), fitted.estimate.log_likelihood)
         print(visible("\n".join([*(f"Note: {remark}" for remark in model.remarks), str(fitted)])))
 
-    _with_rows(options, show)
+    with_rows(options, show)
     return 0
-
-
-def _with_rows(options: Namespace, use: Callable[[Any, Any], None]) -> None:
-    """Call a function with the rows of the data file, and the connection to it where it is a database."""
-    from mlm_ops.warehouse.files.kinds import is_database
-
-    path = Path(options.data)
-    if is_database(path):
-        from mlm_ops.warehouse.connection import open_database
-
-        connection, table = open_database(path, options.table, wait=options.wait)
-        with connection:
-            use(table, connection)
-        return
-    if options.table is not None:
-        raise DataError(f"A table can be chosen in a DuckDB file only. Got {path} and the table {options.table}.")
-    use(path, None)
 
 
 def _structure(text: str) -> tuple[str, Any]:
@@ -117,7 +101,7 @@ def _structure(text: str) -> tuple[str, Any]:
 
 def fit_analysis_file(options: Namespace, run_id: str, tell: Callable[[str], None]) -> int:
     """Fit an analysis file in a database, write schema ``mlm`` there and print the tables."""
-    own_options = ("data", "table", *_OF_FORMULAS, "covariance")
+    own_options = ("data", "table", "null", *_OF_FORMULAS, "covariance")
     conflicts = [name for name in own_options if getattr(options, name) is not None]
     if conflicts:
         raise MlmError(f"An analysis file sets these options itself. Got {', '.join(conflicts)} beside {options.what}.")

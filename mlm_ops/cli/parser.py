@@ -83,8 +83,7 @@ def _add_fit(parser: argparse.ArgumentParser) -> None:
         metavar="FORMULA|FILE",
         help='"y ~ x + (x | g)", an analysis file (.yaml), or an Mplus input of a two-level model (.inp)',
     )
-    parser.add_argument("data", nargs="?", help="for a formula: a CSV, Parquet or DuckDB file; nothing is written")
-    parser.add_argument("--table", metavar="NAME", help="the table of a DuckDB file")
+    _add_rows(parser)
     for option in (ESTIMATOR, DF):
         values = f"{option.expected} (default: {option.default})"
         parser.add_argument(f"--{option.name}", metavar=option.name.upper(), help=values)
@@ -113,8 +112,7 @@ def _add_fit(parser: argparse.ArgumentParser) -> None:
 
 def _add_centering(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", metavar="FORMULA|FILE", help='"y ~ x + (x | g)", or an analysis file (.yaml)')
-    parser.add_argument("data", nargs="?", help="for a formula: a CSV, Parquet or DuckDB file")
-    parser.add_argument("--table", metavar="NAME", help="the table of a DuckDB file")
+    _add_rows(parser)
     values = f"{ESTIMATOR.expected} (default: {ESTIMATOR.default})"
     parser.add_argument(f"--{ESTIMATOR.name}", metavar=ESTIMATOR.name.upper(), help=values)
     parser.add_argument("--database", type=Path, metavar="DB", help="for an analysis file: the database of its data")
@@ -193,6 +191,20 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
 def _add_ui(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=_port, default=3000, metavar="N", help="default: 3000")
     parser.add_argument("--no-browser", action="store_true", help="print the address, and open no browser")
+
+
+def _add_rows(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "data", nargs="?", help="for a formula: a CSV, Parquet or DuckDB file, or a SELECT; nothing is written"
+    )
+    parser.add_argument("--table", metavar="NAME", help="the table of a DuckDB file")
+    parser.add_argument(
+        "--null",
+        metavar="WORD",
+        action="append",
+        help="a word of a data file that is a missing value, such as -99, instead of those that are assumed; may be "
+        "repeated",
+    )
 
 
 def _add_database(parser: argparse.ArgumentParser) -> None:

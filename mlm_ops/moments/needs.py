@@ -23,8 +23,9 @@ from mlm_ops.language.model import (
     label,
     walk,
 )
+from mlm_ops.warehouse.connection import is_reserved
 from mlm_ops.warehouse.source import Source
-from mlm_ops.warehouse.sql import category, expression, has_value, render
+from mlm_ops.warehouse.sql import category, expression, has_value, identifier, literal, render
 
 T = TypeVar("T")
 
@@ -247,6 +248,11 @@ def _find_needs(source: Source, model_needs: Needs) -> Needs:
                 if name in needs.text_columns and (isinstance(atom, Function) or name in outcomes):
                     role = "outcome" if name in outcomes else "column"
                     what = "a model" if isinstance(variable, Column) else label(variable)
+                    if source.types[name] == "BOOLEAN":
+                        raise DataError(
+                            f"The {role} {name!r} is true or false (BOOLEAN), and {what} needs numbers. "
+                            f"Make a number of it in {_select_of_number(source, name)}."
+                        )
                     raise DataError(
                         f"The {role} {name!r} holds text ({source.types[name]}), and {what} needs numbers."
                         f"{source.stray_cells(name)} Cast or recode it in a view or SELECT."
@@ -261,5 +267,36 @@ def _find_needs(source: Source, model_needs: Needs) -> Needs:
 def _check_type(source: Source, name: str) -> None:
     if not (source.is_numeric(name) or source.is_text(name)):
         raise DataError(
-            f"Column {name!r} is neither numeric nor text. Got {source.types[name]}; cast it in a view or SELECT."
+            f"Column {name!r} is neither numeric nor text. Got {source.types[name]}; make a number of it in "
+            f"{_select_of_number(source, name)}."
         )
+
+
+#: SQL that makes a number of a column, and what its name ends in, by the beginning of its type.
+_AS_NUMBER = {
+    "BOOLEAN": ("cast({} as integer)", "01"),
+    "DATE": ("{} - date '2000-01-01'", "days"),
+    "TIMESTAMP": ("epoch({}) / 86400", "days"),
+    "TIME": ("epoch({}) / 3600", "hours"),
+    "INTERVAL": ("epoch({}) / 86400", "days"),
+}
+
+
+def _select_of_number(source: Source, name: str) -> str:
+    """Where a number is made of a column, with an example where the type has an obvious one."""
+    kind = next((kind for kind in _AS_NUMBER if source.types[name].startswith(kind)), None)
+    if kind is None:
+        return "a view or SELECT"
+    sql, ending = _AS_NUMBER[kind]
+    column, as_number = (_sql_name(one) for one in (name, f"{name}_{ending}"))
+    rows, place = source.description.removeprefix("table "), "a view or SELECT"
+    if source.reading is not None:
+        rows, place = literal(str(source.reading.path)), "a SELECT, in the place of the file"
+    elif rows == source.description:
+        rows = "…"
+    return f"{place}: select *, {sql.format(column)} as {as_number} from {rows}"
+
+
+def _sql_name(name: str) -> str:
+    """A column's name in SQL to read: quoted where it has to be, as a shell would ask for further quotes."""
+    return name if name.isidentifier() and not is_reserved(name) else identifier(name)

@@ -18,7 +18,7 @@ from mlm_ops.warehouse.faults import why_it_failed
 from mlm_ops.warehouse.files.folders import is_parquet_folder
 from mlm_ops.warehouse.files.kinds import is_data_file, is_database
 from mlm_ops.warehouse.files.read import read_file
-from mlm_ops.warehouse.files.reading import Reading
+from mlm_ops.warehouse.files.reading import FileOptions, Reading
 from mlm_ops.warehouse.ownership import DESCRIPTION, SCHEMAS, TABLE_SUFFIXES
 from mlm_ops.warehouse.relation import TABLE, named_relation
 from mlm_ops.warehouse.row_filter import condition, filter_fault
@@ -156,8 +156,9 @@ def open_source(
     connection: duckdb.DuckDBPyConnection | None = None,
     where: str | None = None,
     columns: Collection[str] | None = None,
+    options: FileOptions | None = None,
 ) -> Source:
-    """Make a Source of a table name, a SELECT, a DuckDB relation, a frame, or a data file.
+    """Make a Source of a table name, a SELECT, a DuckDB relation, a frame, or a data file; one that is open is itself.
 
     Parameters
     ----------
@@ -168,14 +169,18 @@ def open_source(
         A SQL condition on the rows, of a source of all columns.
     columns
         The columns that are asked for; None for all. Others of a data file may be known by name and type alone.
+    options
+        How a data file is read.
 
     Raises
     ------
     DataError
         The table or file does not exist, the SELECT or the condition does not run, or the object is none of these.
     """
+    if isinstance(data, Source):
+        return data
     data, case_duplicates = _without_case_duplicates(data)
-    relation, description, query, reading = _rows_of(data, connection, columns)
+    relation, description, query, reading = _rows_of(data, connection, columns, options)
     owner = connection if isinstance(data, str) and not is_path(data, connection) else None
     # an alias, so that a sub-select may stand here in every dialect
     relation = f"{relation} as {identifier(_FRAME)}"
@@ -242,12 +247,15 @@ def _in_transaction(connection: duckdb.DuckDBPyConnection) -> bool:
 
 
 def _rows_of(
-    data: Any, connection: duckdb.DuckDBPyConnection | None, columns: Collection[str] | None
+    data: Any,
+    connection: duckdb.DuckDBPyConnection | None,
+    columns: Collection[str] | None,
+    options: FileOptions | None,
 ) -> tuple[str, str, Callable[[str], Any], Reading | None]:
     """Return the text after FROM, a description for messages, the function that runs a query, and a file's reading."""
     require_text(data)
     if isinstance(data, Path) or (isinstance(data, str) and is_path(data, connection)):
-        private, reading = read_file(data, _FRAME, columns=columns)
+        private, reading = read_file(data, _FRAME, options, columns)
         return identifier(_FRAME), str(data), private.execute, reading
     if isinstance(data, str):
         if connection is None:
@@ -299,10 +307,15 @@ def not_a_table(data: Any) -> DataError:
     return DataError(f"The data are not a table. Got {value_text(data)}; expected {_EXPECTED_DATA}.")
 
 
+def is_select(text: str) -> bool:
+    """Whether a text begins as a SELECT does."""
+    return _SELECT.match(text) is not None
+
+
 def looks_like_path(text: str) -> bool:
     """Whether a text must be a path: it has slashes, is not a SELECT and does not begin with a comment."""
     return (
-        not _SELECT.match(text)
+        not is_select(text)
         and not text.startswith(("/*", "--"))
         and re.fullmatch(r"[^\n()]*[/\\][^\n()]*", text) is not None
     )
@@ -310,7 +323,7 @@ def looks_like_path(text: str) -> bool:
 
 def is_path(text: str, connection: duckdb.DuckDBPyConnection | None) -> bool:
     """Whether a text is the path of a file; with a connection ``a.csv`` may be a table of schema a, or end a SELECT."""
-    if connection is not None and (TABLE.fullmatch(text.strip()) or _SELECT.match(text)):
+    if connection is not None and (TABLE.fullmatch(text.strip()) or is_select(text)):
         return False
     if "\n" in text:
         return False

@@ -174,3 +174,92 @@ def test_files_outside_of_the_project_stay_closed(data: str, folder: Path, capsy
     told = capsys.readouterr().err
     assert f"The path of the data leaves the project. Got ../{data}; expected one under {folder / 'sub'}." in told
     assert not Path("sub/results.duckdb").exists()
+
+
+DATED = "select i % 10 as g, i * 7 % 13 as x, i * 11 % 17 as y, date '2026-01-01' + i::int as day, i % 3 = 0 as done"
+DAYS = "select *, day - date '2000-01-01' as day_days from 'dated.parquet'"
+DONE = "select *, cast(done as integer) as done_01 from 'dated.parquet'"
+
+
+@pytest.mark.parametrize(
+    ("formula", "sentence", "select", "number"),
+    [
+        (
+            "y ~ day + (1 | g)",
+            "Column 'day' is neither numeric nor text. Got DATE; make a number of it in a SELECT, in the place of the "
+            f"file: {DAYS}.",
+            DAYS,
+            "day_days",
+        ),
+        (
+            "done ~ x + (1 | g)",
+            "The outcome 'done' is true or false (BOOLEAN), and a model needs numbers. Make a number of it in a "
+            f"SELECT, in the place of the file: {DONE}.",
+            DONE,
+            "done_01",
+        ),
+    ],
+)
+def test_what_is_said_to_make_a_number_does(
+    folder: Path, capsys: pytest.CaptureFixture[str], formula: str, sentence: str, select: str, number: str
+) -> None:
+    """The SELECT of the message serves on the command line and in an analysis file."""
+    duckdb.execute(f"copy ({DATED} from range(200) t(i)) to 'dated.parquet'")
+    assert main(["fit", formula, "dated.parquet"]) == 2
+    assert capsys.readouterr().err == f"mlm: {sentence}\n"
+    new = formula.replace("day" if "day" in formula else "done", number)
+    assert main(["fit", new, select]) == 0
+    assert "200 rows in 10 units of g" in capsys.readouterr().out
+    assert main(["centering", new, select]) == 0
+    Path("s.yaml").write_text(f'analysis: s\ndata: "{select}"\nmodels: {{m: "{new}"}}\n')
+    assert main(["fit", "s.yaml"]) == 0
+    assert Path("results.duckdb").exists()
+
+
+@pytest.mark.parametrize(
+    ("sql", "example"),
+    [
+        ("timestamp '2026-01-01 10:00'", "epoch(d) / 86400 as d_days"),
+        ("time '10:00'", "epoch(d) / 3600 as d_hours"),
+        ("interval 3 hours", "epoch(d) / 86400 as d_days"),
+        ("[1, 2]", ""),
+    ],
+)
+def test_numbers_of_other_types(folder: Path, capsys: pytest.CaptureFixture[str], sql: str, example: str) -> None:
+    with duckdb.connect("t.duckdb") as connection:
+        connection.execute(f"create table t as select i % 10 as g, i % 7 as y, {sql} as d from range(100) t(i)")
+    assert main(["fit", "y ~ d + (1 | g)", "t.duckdb"]) == 2
+    said = capsys.readouterr().err
+    end = (
+        f'make a number of it in a view or SELECT: select *, {example} from "main"."t".\n'
+        if example
+        else "a view or SELECT.\n"
+    )
+    assert said.endswith(end)
+    if example:
+        with duckdb.connect("t.duckdb") as connection:
+            assert connection.sql(f"select {example} from t").types[0] in ("DOUBLE", "BIGINT")
+
+
+def test_words_that_are_missing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [f"{i // 10},{-99 if i % 5 == 0 else i * 7 % 13},{i * 11 % 17}" for i in range(100)]
+    Path("coded.csv").write_text("\n".join(["g,x,y", *rows]) + "\n")
+    assert main(["fit", "y ~ x + (1 | g)", "coded.csv", "--null", "-99"]) == 0
+    printed = capsys.readouterr()
+    assert printed.err == "coded.csv: '-99' is missing: 20 of 100 cells of x.\n"
+    assert "Note: as the file was read, '-99' is missing: 20 of 100 cells of x.\n" in printed.out
+    assert main(["fit", "y ~ x", "select 1 as x, 2 as y", "--null", "-99"]) == 2
+    assert capsys.readouterr().err == (
+        "mlm: --null is for data files, whose cells are words. Got select 1 as x, 2 as y; write nullif(x, -99) in a "
+        "SELECT.\n"
+    )
+    assert main(["fit", "sub/a.yaml", "--null", "-99"]) == 2
+    assert "An analysis file sets these options itself. Got null" in capsys.readouterr().err
+
+
+def test_a_select_of_a_table_needs_its_database(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("s.yaml").write_text(f"analysis: s\ndata: select * from t\n{MODELS}")
+    assert main(["fit", "s.yaml"]) == 2
+    assert capsys.readouterr().err == (
+        "mlm: An analysis file is fitted in a database: mlm fit s.yaml --database FILE.duckdb\n"
+    )

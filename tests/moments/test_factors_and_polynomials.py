@@ -144,7 +144,7 @@ def test_enum_of_duckdb_keeps_its_order() -> None:
 
 def test_dates_are_refused() -> None:
     rows = ROWS.with_columns(day=pl.date(2024, 1, 1))
-    with pytest.raises(DataError, match=r"Column 'day' is neither numeric nor text. Got DATE; cast it"):
+    with pytest.raises(DataError, match=r"Column 'day' is neither numeric nor text. Got DATE; make a number of it in"):
         mlm.fit("y ~ day + (1 | g)", rows)
 
 
