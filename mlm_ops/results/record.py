@@ -23,6 +23,7 @@ from mlm_ops.language.request import Request
 from mlm_ops.language.symbols import EquationStructure
 from mlm_ops.moments.arrays import Array
 from mlm_ops.moments.record import Moments
+from mlm_ops.results.doubts import few_groups, two_valued_outcome
 from mlm_ops.results.quiet import quiet_class
 from mlm_ops.results.words import cell, rows_left_out
 from mlm_ops.warehouse.files.reading import Reading
@@ -235,6 +236,7 @@ class FitRecord:
             )
         sentences += self._far_references()
         sentences += self._grouping_predictors() + self._almost_numbers()
+        sentences += filter(None, (two_valued_outcome(self.model, self.moments), few_groups(self._estimated_groups())))
         if optimum.singular:
             deficient = [
                 f"T of {one.group} has rank {one.rank} of {one.size}"
@@ -269,6 +271,12 @@ class FitRecord:
         if any(self.n_dropped.values()):
             sentences.append(rows_left_out(self.moments.n_obs, self.n_rows, self.n_dropped))
         return sentences
+
+    def _estimated_groups(self) -> dict[str, int]:
+        """How many units each grouping factor has whose variances are estimated."""
+        levels = self.estimate.design.levels
+        estimated = [one for one in levels if any(isinstance(block.covariance, str) for block in one.blocks)]
+        return {group_name(level.group): len(level.labels) for level in estimated}
 
     def _few_degrees(self) -> list[str]:
         """Coefficients whose robust tests rest on too few clusters (Tipton 2015, Psychological Methods 20, 375-393)."""

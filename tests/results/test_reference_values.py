@@ -13,7 +13,7 @@ from mlm_ops.moments.record import merge
 from mlm_ops.moments.storage import load_moments, save_moments
 from mlm_ops.warehouse.source import open_source
 
-ROWS = pl.DataFrame({"g": [i // 4 for i in range(40)], "t": [i % 4 for i in range(40)]}).with_columns(
+ROWS = pl.DataFrame({"g": [i // 4 for i in range(80)], "t": [i % 4 for i in range(80)]}).with_columns(
     y=pl.col("t") * 2.0 + (pl.col("g") * 7 % 5) + (pl.col("t") * pl.col("g") % 3) * 0.5
 )
 NOTE = (

@@ -59,6 +59,7 @@ def test_nothing_published_holds_a_small_group(connection, tmp_path):
     publish(connection, tmp_path / "results.duckdb")
     assert result.tables["random_effects"].height == 17 - LEAST_HIDDEN
     assert result.tables["models"]["notes"][0] == (
+        "g has 17 groups: variances between fewer than 20, and their standard errors, are unreliable\n"
         "min_publish_n: 2 of 17 groups of g have fewer than 10 rows and are not named in any published table; with "
         "them 4 more are in no table, so that none can be worked out from the rest"
     )

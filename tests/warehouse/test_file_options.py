@@ -174,8 +174,10 @@ def test_what_was_assumed_is_logged_and_changed_cells_are_noted(
     assert [r.getMessage() for r in caplog.records if r.event == "file_read"] == [  # type: ignore[attr-defined]
         f"a.csv: ; separates, , is the decimal sign, {MISSING}."
     ]
-    assert fit.notes == [f"as the file was read, {MISSING}", "12 of 120 rows left out for missing values (y 12)"]
-    assert mlm.fit("x ~ sex + (1 | g)", tmp_path / "a.csv").notes == []
+    few = "g has 12 groups: variances between fewer than 20, and their standard errors, are unreliable"
+    left_out = "12 of 120 rows left out for missing values (y 12)"
+    assert fit.notes == [f"as the file was read, {MISSING}", few, left_out]
+    assert mlm.fit("x ~ sex + (1 | g)", tmp_path / "a.csv").notes == [few]
 
 
 def test_a_file_that_is_added_to_a_folder_of_a_folder_is_read(tmp_path: Path) -> None:

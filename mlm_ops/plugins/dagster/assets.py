@@ -33,6 +33,7 @@ from mlm_ops.plugins.dagster.pictures import report_asset
 from mlm_ops.plugins.dagster.plan import Plan, Severity, StepSettings, asset_key, key_parts, make_plan, require_column
 from mlm_ops.plugins.dagster.run import forget_old_logs, run_start
 from mlm_ops.plugins.dagster.warehouse import step_warehouse
+from mlm_ops.results.doubts import FEW_GROUPS
 from mlm_ops.warehouse.boundary import checked
 from mlm_ops.warehouse.faults import first_line
 
@@ -200,7 +201,7 @@ def _moments(plan: Plan, partitions_def: dg.PartitionsDefinition[str] | None) ->
 def _moments_checks(plan: Plan) -> dict[str, str]:
     """Descriptions of the checks of the moments; moments from elsewhere cannot be compared with rows."""
     rows = {"rows_accounted_for": "The rows in the moments and those dropped for a missing value make up the table."}
-    groups = {"enough_groups": "Variances between groups need groups: a warning under 20."}
+    groups = {"enough_groups": f"Variances between groups need groups: a warning under {FEW_GROUPS}."}
     return rows | groups if plan.analysis.form == "rows" else groups
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -11,14 +11,14 @@ import polars as pl
 
 from mlm_ops.analyses.centered_agreement import TableDifference
 from mlm_ops.analyses.drift_words import drift_sentence, one_row_a_number
+from mlm_ops.language.model import GroupingFactor, group_name
 from mlm_ops.moments.record import Moments
 from mlm_ops.plugins.dagster.metadata import Metadata, numbers
+from mlm_ops.results.doubts import FEW_GROUPS, few_groups
 from mlm_ops.results.fit import Fit
 from mlm_ops.results.words import after_p, cell, p_value
 from mlm_ops.structural.fit import SemFit
 
-#: Below this many units variance components and their tests are shaky (Hox, Moerbeek & van de Schoot 2018, ch. 12).
-FEW_GROUPS = 20
 #: Two ways through the same sums differ by rounding only.
 AGREEMENT = 1e-9
 #: SQL and Polars do the same sums of the same rows, in another order.
@@ -51,15 +51,28 @@ def rows_accounted_for(moments: Moments, rows: int) -> dg.AssetCheckResult:
     )
 
 
-def enough_groups(moments: Moments, expected: int = FEW_GROUPS) -> dg.AssetCheckResult:
-    """Warn when there are few groups to estimate variances between groups from."""
-    units = ":".join(moments.schema.keys) or "the whole table"
+def enough_groups(moments: Moments, factors: Iterable[GroupingFactor]) -> dg.AssetCheckResult:
+    """Warn when there are few groups to estimate variances between groups from.
+
+    Parameters
+    ----------
+    factors
+        The grouping factors of the models.
+    """
+    columns = dict.fromkeys(map(moments.columns_of, factors))
+    # the smallest units are counted already
+    sizes = {
+        group_name(one): moments.n_units if {*one} == {*moments.schema.keys} else len(moments.units_of(one)[1])
+        for one in columns
+    }
+    doubt = few_groups(sizes)
+    all_sizes = ", ".join(f"{name} has {n:,} groups" for name, n in sizes.items()) or "No model has groups"
     return dg.AssetCheckResult(
         check_name="enough_groups",
-        passed=moments.n_units >= expected,
+        passed=doubt is None,
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"{units} has {moments.n_units} groups; variances between fewer than {expected} are shaky.",
-        metadata={"groups": moments.n_units, "expected": expected},
+        description=f"{doubt or all_sizes}.",
+        metadata={"groups": min(sizes.values(), default=0), "expected": FEW_GROUPS},
     )
 
 

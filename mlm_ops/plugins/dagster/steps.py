@@ -121,7 +121,9 @@ def make_moments(
         Key of the asset that the columns come from.
     """
     refresh = keep_moments(analysis, connection, partitions)
-    verdicts = [checks.enough_groups(refresh.moments)]
+    random = (group for model in analysis.compiled_models.values() for group in model.groups)
+    factors = dict.fromkeys((*random, *((column,) for column in analysis.level_columns)))
+    verdicts = [checks.enough_groups(refresh.moments, factors)]
     if analysis.form == "rows":
         rows = _rows_now(
             connection, analysis, refresh.moments.n_rows, refresh.scanned if partitions is not None else None
