@@ -38,9 +38,9 @@ def with_rows(options: Namespace, use: Callable[[Any, Any], None]) -> None:
         with connection:
             use(table, connection)
     elif is_sql:
-        import duckdb
+        from mlm_ops.warehouse.connection import in_memory
 
-        with duckdb.connect() as connection:
+        with in_memory() as connection:
             use(options.data, connection)
     elif options.null:
         from mlm_ops.warehouse.files.reading import FileOptions

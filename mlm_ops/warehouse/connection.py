@@ -215,6 +215,11 @@ def open_database(path: Path | str, table: str | None = None, *, wait: float = 3
     return connection, table or _only_table(connection, path)
 
 
+def in_memory() -> Connection:
+    """Open a database in memory, in which a SELECT may read files."""
+    return duckdb.connect()
+
+
 def _only_table(connection: Connection, path: Path) -> str:
     """Return the name of the one table or view in a database."""
     names = connection.execute(
