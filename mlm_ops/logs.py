@@ -148,7 +148,7 @@ def tell_written(run_id: str, analysis: str, heights: Sequence[int], seconds: fl
     """Log that a run of an analysis was written to the store, in tables with these numbers of rows."""
     rows, tables = sum(heights), len(heights)
     with about(run_id=run_id, analysis=analysis):
-        message = f"{rows:,} rows in {tables} tables written"
+        message = f"{tables} result tables with {rows:,} rows written"
         tell(Event.WRITTEN, message, n_written=rows, n_tables=tables, seconds=seconds)
 
 

@@ -227,7 +227,7 @@ class FitRecord:
             sentences.append(f"dropped, being a combination of the other columns: {', '.join(aliased)}")
         if (fixed.zero or aliased) and not fixed.centered:
             sentences.append(
-                "not estimable, and null in predictions, slopes and contrasts: what needs a dropped column"
+                "what needs a dropped column is not estimable, and null in predictions, slopes and contrasts"
             )
         if fixed.near:
             sentences.append(
@@ -239,7 +239,7 @@ class FitRecord:
         sentences += filter(None, (two_valued_outcome(self.model, self.moments), few_groups(self._estimated_groups())))
         if optimum.singular:
             deficient = [
-                f"T of {one.group} has rank {one.rank} of {one.size}"
+                _varies_less(one.group, one.rank, one.size)
                 for one in self.ranks
                 if one.rank is not None and one.rank < one.size
             ]
@@ -367,6 +367,13 @@ class FitRecord:
             "is not meant, remove it from the fixed part"
             for name in both
         ]
+
+
+def _varies_less(group: str, rank: int, size: int) -> str:
+    """What it means that a group's covariance matrix T of several random effects has a lower rank."""
+    if rank == 0:
+        return f"{group} has no variance"
+    return f"the {size} random effects of {group} vary in {rank} dimension{'s' * (rank > 1)}"
 
 
 def _is_number(label: object) -> bool:

@@ -52,7 +52,8 @@ def test_the_rank_does_not_depend_on_units_and_is_what_singular_says(factor: flo
         row = _statistics(fit)
         assert fit.singular == (row["t_rank"] < size)
         if fit.singular:
-            assert f"T of school has rank {row['t_rank']} of {size}" in "; ".join(fit.notes)
+            dimensions = "1 dimension" if row["t_rank"] == 1 else "2 dimensions"
+            assert f"(the {size} random effects of school vary in {dimensions})" in "; ".join(fit.notes)
             assert row["t_eigenvalues"]["school"][-1] < 1e-6 * row["t_eigenvalues"]["school"][0]
         ranks.append((row["t_rank"], size))
     assert ranks == [(1, 2), (2, 3), (1, 2)]

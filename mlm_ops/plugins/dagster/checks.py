@@ -97,13 +97,15 @@ def steps_agree(difference: TableDifference, obstacle: str | None) -> dg.AssetCh
     obstacle
         Why SQL made both, in one sentence; None where it did not.
     """
+    passed = difference.largest <= STEPS_AGREEMENT
+    where = f", in column {difference.column}" if difference.column else ""
     sentence = difference.other_rows or (
-        f"No cell of Polars differs from that of SQL by more than {difference.largest:.1e} standard deviations of its "
-        f"column (allowed {STEPS_AGREEMENT:.0e})" + (f": {difference.column}." if difference.column else ".")
+        f"Polars and SQL have {'' if passed else 'not '}made the same centered rows: their largest difference is "
+        f"{difference.largest:.1e} standard deviations{where} (allowed {STEPS_AGREEMENT:.0e})."
     )
     return dg.AssetCheckResult(
         check_name="steps_agree",
-        passed=difference.largest <= STEPS_AGREEMENT,
+        passed=passed,
         description=sentence if obstacle is None else f"{sentence} {obstacle}",
         metadata={"largest_difference": difference.largest, "column": difference.column or "none"},
     )

@@ -254,7 +254,7 @@ def make_results(
     counts = {name: frame.height for name, frame in tables.items()}
     metadata: Metadata = {
         "published": dg.MetadataValue.path(destination),
-        "summary": dg.MetadataValue.text(f"{sum(counts.values()):,} rows in {len(counts)} tables"),
+        "summary": dg.MetadataValue.text(f"{len(counts)} result tables with {sum(counts.values()):,} rows"),
         "side_by_side": dg.MetadataValue.md(side_by_side(tables).markdown()),
         **numbers({f"rows_{name}": count for name, count in counts.items()}),
     }
