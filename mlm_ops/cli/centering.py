@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from mlm_ops.cli.messages import command, short_path
-from mlm_ops.cli.rows import with_rows
+from mlm_ops.cli.rows import refuse_beside_file, with_rows
 from mlm_ops.cli.terminal import console, show_versions
 from mlm_ops.errors import MlmError, StoreError
 from mlm_ops.language.options import ESTIMATOR
@@ -42,9 +42,7 @@ def centering_of_analysis(options: Namespace) -> None:
             f"An analysis file is fitted in a database: {command('centering', shlex.quote(options.what))} --database "
             "FILE.duckdb"
         )
-    conflicts = [name for name in ("data", "table", "null", "estimator") if getattr(options, name) is not None]
-    if conflicts:
-        raise MlmError(f"An analysis file sets these options itself. Got {', '.join(conflicts)} beside {options.what}.")
+    refuse_beside_file(options, ("table", "null", "estimator"))
     from mlm_ops.analyses.file.analysis import read_analysis
     from mlm_ops.analyses.run import collect_analysis, fit_analysis_model
 

@@ -37,6 +37,10 @@ def export_table(options: Namespace, tell: Callable[[str], None]) -> None:
     """
     if options.term is not None or options.group is not None:
         raise MlmError("--term and --group are of a picture. Leave them out, or name one with --picture.")
+    if options.table is not None:
+        from mlm_ops.analyses.store.runs import check_table
+
+        check_table(options.table)
     file_format = _file_format(options.format, options.output)
     if file_format == "word":
         check_word()

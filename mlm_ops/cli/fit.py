@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlm_ops.cli.messages import command, short_path
-from mlm_ops.cli.rows import with_rows
+from mlm_ops.cli.rows import refuse_beside_file, with_rows
 from mlm_ops.errors import FormulaError, MlmError, StoreError
 from mlm_ops.language.options import STEPS
 from mlm_ops.logs import tell_fit
@@ -101,10 +101,7 @@ def _structure(text: str) -> tuple[str, Any]:
 
 def fit_analysis_file(options: Namespace, run_id: str, tell: Callable[[str], None]) -> int:
     """Fit an analysis file in a database, write schema ``mlm`` there and print the tables."""
-    own_options = ("data", "table", "null", *_OF_FORMULAS, "covariance")
-    conflicts = [name for name in own_options if getattr(options, name) is not None]
-    if conflicts:
-        raise MlmError(f"An analysis file sets these options itself. Got {', '.join(conflicts)} beside {options.what}.")
+    refuse_beside_file(options, ("table", "null", *_OF_FORMULAS, "covariance"))
     from mlm_ops.analyses.file.analysis import read_analysis
 
     analysis = read_analysis(options.what, allow_files=options.allow_files)

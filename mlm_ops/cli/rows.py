@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from mlm_ops.errors import DataError
+from mlm_ops.errors import DataError, MlmError
 
 
 def with_rows(options: Namespace, use: Callable[[Any, Any], None]) -> None:
@@ -48,3 +48,24 @@ def with_rows(options: Namespace, use: Callable[[Any, Any], None]) -> None:
         use(open_source(path, options=FileOptions(null=tuple(options.null))), None)
     else:
         use(path, None)
+
+
+def refuse_beside_file(options: Namespace, names: Iterable[str]) -> None:
+    """Refuse data and options of formulas beside an analysis file.
+
+    Raises
+    ------
+    MlmError
+        With what was given.
+    """
+    if options.data is not None:
+        raise MlmError(
+            f"An analysis file names its data itself, by its key data. Got {options.data} beside {options.what}; leave "
+            "it out, or change the key."
+        )
+    conflicts = [f"--{name}" for name in names if getattr(options, name) is not None]
+    if conflicts:
+        raise MlmError(
+            f"An analysis file sets these options itself, by its keys. Got {', '.join(conflicts)} beside "
+            f"{options.what}; leave {'it' if len(conflicts) == 1 else 'them'} out."
+        )

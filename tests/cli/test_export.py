@@ -143,6 +143,7 @@ def test_structural_models_have_no_side_by_side(fitted, refused, tmp_path) -> No
     ("arguments", "sentence"),
     [
         (["--table", "fixed_effect", "--format", "csv"], "no table fixed_effect. Did you mean 'fixed_effects'?"),
+        (["--table", "nope"], "The store has no table nope."),
         (["--table", "drift", "--format", "latex"], "The table has no rows, so that there is nothing to print."),
         (["--table", "icc"], "The format is not known. Name it with --format latex, or a file with --output FILE.tex."),
         (["--table", "icc", "--format", "word"], "The format word is a file. Name it with --output FILE.docx."),

@@ -254,7 +254,14 @@ def test_words_that_are_missing(folder: Path, capsys: pytest.CaptureFixture[str]
         "SELECT.\n"
     )
     assert main(["fit", "sub/a.yaml", "--null", "-99"]) == 2
-    assert "An analysis file sets these options itself. Got null" in capsys.readouterr().err
+    assert capsys.readouterr().err == (
+        "mlm: An analysis file sets these options itself, by its keys. Got --null beside sub/a.yaml; leave it out.\n"
+    )
+    assert main(["fit", "sub/a.yaml", "d.csv"]) == 2
+    assert capsys.readouterr().err == (
+        "mlm: An analysis file names its data itself, by its key data. Got d.csv beside sub/a.yaml; leave it out, or "
+        "change the key.\n"
+    )
 
 
 def test_a_select_of_a_table_needs_its_database(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

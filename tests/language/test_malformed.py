@@ -506,6 +506,10 @@ FILES: list[tuple[str, str]] = [
         "candidates, fixed: z is listed twice; remove one.",
     ),
     (
+        FILE + "strategy: build_up\nstart: m\ncandidates: {level 2: z, random: within(x), cross-level: z}\n",
+        "candidates, cross-level: z is listed twice; remove one. A cross-level term is a product, such as within(x):z.",
+    ),
+    (
         FILE + "strategy: build_up\nstart: m\ncandidates: {fixed: z +}\n",
         "candidates, fixed: The formula does not parse: expected a column, a number or '(' but found the end "
         "of the formula.\n  z +\n     ^",

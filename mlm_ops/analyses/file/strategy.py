@@ -235,9 +235,18 @@ def build_up(start: str, model: Model, candidates: Mapping[str, Sequence[str]], 
                         "of them."
                     )
                 if any(candidate.term == c.term and candidate.group == c.group for c in all_candidates):
-                    raise AnalysisError(f"candidates, {phase}: {candidate.text} is listed twice; remove one.")
+                    hint = _product_hint(candidate, all_candidates)
+                    raise AnalysisError(f"candidates, {phase}: {candidate.text} is listed twice; remove one.{hint}")
                 all_candidates.append(candidate)
     return Strategy("build_up", start, tuple(all_candidates), rule)
+
+
+def _product_hint(candidate: Candidate, before: Sequence[Candidate]) -> str:
+    """How to write the product that a single variable among the cross-level terms is meant as; else nothing."""
+    if candidate.phase != "cross-level" or len(candidate.term.variables) > 1:
+        return ""
+    slope = next((one.term.name for one in before if one.phase == "random"), "x")
+    return f" A cross-level term is a product, such as {slope}:{candidate.text}."
 
 
 def tear_down(start: str, model: Model, rule: Rule) -> Strategy:

@@ -236,11 +236,7 @@ def read_latest(connection: Connection, table: str, *, one_row: bool = False) ->
     StoreError
         There is no such table, or it has lists; there are no results yet, or the store has another version.
     """
-    if (view := VIEWS_OF_LISTS.get(table)) is not None:
-        raise StoreError(f"Table {table} has lists of numbers. Read {view} instead, which has a row for each number.")
-    if table not in READABLE:
-        hint = did_you_mean(table, READABLE)
-        raise StoreError(f"The store has no table {table}.{hint} Expected one of {', '.join(READABLE)}.")
+    check_table(table)
     if not check_store(connection):
         raise StoreError("There are no results yet.")
     if table not in find_relations(connection, RESULTS):
@@ -255,6 +251,21 @@ def read_latest(connection: Connection, table: str, *, one_row: bool = False) ->
             f"The view {RESULTS}.{LATEST}{table} cannot be read: {first_line(error)} The next run makes it anew."
         ) from error
     return in_todays_columns(rows, table)
+
+
+def check_table(table: str) -> None:
+    """Refuse a table that no store has.
+
+    Raises
+    ------
+    StoreError
+        There is no such table, or it has lists.
+    """
+    if (view := VIEWS_OF_LISTS.get(table)) is not None:
+        raise StoreError(f"Table {table} has lists of numbers. Read {view} instead, which has a row for each number.")
+    if table not in READABLE:
+        hint = did_you_mean(table, READABLE)
+        raise StoreError(f"The store has no table {table}.{hint} Expected one of {', '.join(READABLE)}.")
 
 
 def read_runs(connection: Connection) -> pl.DataFrame:
