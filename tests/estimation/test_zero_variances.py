@@ -42,6 +42,23 @@ def test_variances_are_zero_or_large_enough_to_be_seen(formula: str) -> None:
 
 
 @pytest.mark.parametrize("formula", FORMULAS)
+def test_effects_without_variance_are_zero_and_known_to_be(formula: str) -> None:
+    """As lme4 has them; they were 1e-38 with an error of 1e-18, what the search left of theta."""
+    seen = 0
+    for seed in range(25):
+        fit = mlm.fit(formula, noise(seed))
+        variances = fit.variance_components.filter(pl.col("other").is_null(), pl.col("group") != "residual")
+        effects = fit.random_effects.join(variances.select("group", "term", tau="estimate"), on=["group", "term"])
+        assert effects.height == fit.random_effects.height
+        without = effects.filter(pl.col("tau") == 0)
+        for name in ("estimate", "std_error", "conf_low", "conf_high"):
+            assert (without[name] == 0).all(), (seed, name)
+        assert (effects.filter(pl.col("tau") > 0)["std_error"] > 0).all()
+        seen += without.height
+    assert seen > 50
+
+
+@pytest.mark.parametrize("formula", FORMULAS)
 def test_tables_have_the_same_rows_and_nulls_in_any_order_of_rows(formula: str) -> None:
     """Another order of rows rounds otherwise, as another processor does."""
     for seed in (1, 13, 26, 31, 32, 38):

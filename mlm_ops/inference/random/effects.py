@@ -50,10 +50,14 @@ def random_effects(estimate: Estimate) -> list[RandomEffects]:
         covariance = solution.sigma2 * relative[:, placed.effects]
         variance = np.einsum("ac,cdj,bd->abj", block.transform, covariance, block.transform)
         total = np.diag(tau)[:, None]
+        # tau has no rounding left; where it is zero the modes would be what the search left of theta, such as 1e-39
+        is_zero = np.diag(tau) == 0
+        modes_of_block = np.where(is_zero[:, None], 0.0, block.transform @ mean)
+        variance = np.where((is_zero[:, None] | is_zero)[:, :, None], 0.0, variance)
         with np.errstate(divide="ignore", invalid="ignore"):
             share = np.einsum("aaj->aj", variance) / total
             reliability = np.where(total > 0, np.maximum(1 - share, 0.0), np.nan)
-        effects.append(RandomEffects(block.transform @ mean, variance, reliability))
+        effects.append(RandomEffects(modes_of_block, variance, reliability))
     return effects
 
 

@@ -211,8 +211,9 @@ COLUMNS: dict[str, str] = {
     "variable": "A number that the model's variables are made of; of a structural model also what is not observed",
     "n_units": "Units of the grouping factor",
     "mean": "Mean over the rows, of all or of the unit",
-    "total_variance": "Variance over the rows",
-    "within_variance": "Mean square within groups",
+    "total_variance": "Variance over the rows, their sum of squares by their number less one; not the sum of the other "
+    "two, and smaller than the variance within groups whose means are alike",
+    "within_variance": "Mean square within groups, their sum of squares by the number of rows less that of groups",
     "between_variance": "Variance between groups, by one-way random-effects analysis of variance",
     "step": "Number of the candidate, or of the step of invariance, in the order in which they were tried",
     "strategy": "build_up or tear_down",
