@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, get_args
 
 from mlm_ops.errors import DataError, MlmError
@@ -28,7 +28,10 @@ if TYPE_CHECKING:
     from mlm_ops.inference.effect_sizes.interactions import At
     from mlm_ops.inference.fixed.contrasts import Contrasts, Hypothesis
 
-_FORM = choice("form", get_args(EquationForm), "Unknown form of equations.")
+_FORM = replace(
+    choice("form", get_args(EquationForm), "Unknown form of equations."),
+    expected=f"one of {', '.join(get_args(EquationForm))} (LaTeX is format='latex')",
+)
 _FORMAT = choice("format", get_args(EquationFormat), "Unknown format of equations.")
 _METHOD = choice("method", get_args(IntervalMethod))
 _KIND = choice("kind", get_args(PredictionKind))

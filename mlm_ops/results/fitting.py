@@ -19,11 +19,12 @@ from mlm_ops.language.structures import Structure
 from mlm_ops.language.tokens import column_at, quoted_name
 from mlm_ops.moments.collect import collect
 from mlm_ops.moments.coverage import moments_for
-from mlm_ops.moments.needs import complete_rows, named_columns
+from mlm_ops.moments.needs import complete_rows, named_columns, needs_of
 from mlm_ops.moments.record import Moments
 from mlm_ops.results.fit import Fit
 from mlm_ops.results.quiet import quiet
 from mlm_ops.warehouse.boundary import checked
+from mlm_ops.warehouse.files.codes import likely_codes
 from mlm_ops.warehouse.source import Source, open_source
 
 if TYPE_CHECKING:
@@ -115,7 +116,11 @@ def fit(
     source = open_source(data, connection, columns=named_columns(*needs))
     moments = collect(source, *needs)
     result = fit_model(request, moments, rows=complete_rows(source, *needs) if request.of_rows else None)
-    return result if source.reading is None else replace(result, file=source.reading.path, reading=source.reading)
+    if source.reading is None:
+        return result
+    numbers = [name for name in needs_of(*needs).columns if source.is_numeric(name)]
+    codes = likely_codes(source.query, source.relation, numbers)
+    return replace(result, file=source.reading.path, reading=source.reading, remarks=(*result.remarks, *codes))
 
 
 @contextmanager

@@ -105,7 +105,10 @@ def test_arguments_of_the_methods_of_a_fit() -> None:
         (lambda: fit.intervals(seed=1.5), "seed is not understood. Got 1.5; expected a whole number of 0 or more"),  # type: ignore[arg-type]
         (lambda: fit.intervals(["wald"]), "Unknown method. Got ['wald']; expected one of wald, profile"),  # type: ignore[arg-type]
         (lambda: fit.predict(DATA, {}), "Unknown kind. Got {}; expected one of "),  # type: ignore[arg-type]
-        (lambda: fit.equations(None), "Unknown form of equations. Got None; expected one of levels, reduced, matrix."),  # type: ignore[arg-type]
+        (
+            lambda: fit.equations(None),
+            "Unknown form of equations. Got None; expected one of levels, reduced, matrix (LaTeX is format='latex').",
+        ),  # type: ignore[arg-type]
         (lambda: fit.equations(estimates="yes"), "estimates is not understood. Got 'yes'; expected True or False."),  # type: ignore[arg-type]
         (lambda: fit.test(np.array(1.0)), "contrasts is not understood. Got a ndarray; expected names of terms"),  # type: ignore[arg-type]
         (lambda: fit.test({"x": 1}), "contrasts is not understood. Got {'x': 1}; expected names of terms, or a matrix"),  # type: ignore[arg-type]

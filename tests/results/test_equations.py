@@ -198,7 +198,11 @@ def test_markdown_escapes_nothing_and_draws_t_as_a_table() -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("level",), "Unknown form of equations. Got 'level'; expected one of levels, reduced, matrix."),
+        (
+            ("level",),
+            "Unknown form of equations. Got 'level'; expected one of levels, reduced, matrix (LaTeX is "
+            "format='latex').",
+        ),
         (
             ("levels", "tex"),
             "Unknown format of equations. Got 'tex'; expected one of text, unicode, latex, markdown, mathml.",
