@@ -53,6 +53,15 @@ def test_no_variance_between_and_none_at_all() -> None:
     assert (found["between_variance"][0], found["icc"][0], found["reliability"][0]) == (0, 0, 0)
 
 
+def test_where_all_means_are_alike_the_total_is_smaller_than_within() -> None:
+    """Divided by N - 1 and by N - J: as for a day that every person has once."""
+    rows = pl.DataFrame({"g": [0, 0, 1, 1, 2, 2], "x": [0.0, 1.0] * 3, "y": [1.0, 2.0, 4.0, 3.0, 6.0, 8.0]})
+    found = mlm.fit("y ~ x + (1 | g)", rows).decomposition().filter(variable="x").row(0, named=True)
+    assert found["total_variance"] == pytest.approx(6 * 0.25 / 5, rel=1e-14)
+    assert found["within_variance"] == pytest.approx(6 * 0.25 / 3, rel=1e-14)
+    assert found["between_variance"] == 0
+
+
 def test_a_variable_of_groups_has_no_variance_within_not_even_of_rounding() -> None:
     generator = np.random.default_rng(7)
     g = np.repeat(np.arange(30), generator.integers(5, 30, 30))

@@ -14,7 +14,7 @@ import duckdb
 from mlm_ops.warehouse.sql import identifier
 
 #: Numbers that data files have for missing values, below all others and above.
-_BELOW, _ABOVE = (-9, -99, -999, -9999, -99999), (99, 999, 9999, 99999)
+_BELOW, _ABOVE = (-9, -99, -999, -9999), (99, 999, 9999)
 #: A code stands in so many cells at least, and in at most this share of them.
 _LEAST, _LARGEST_SHARE = 3, 0.5
 
