@@ -5,7 +5,10 @@ from __future__ import annotations
 import polars as pl
 
 from mlm_ops.inference.diagnostics.findings import Finding
-from mlm_ops.plugins.dagster.checks import assumptions, sem_not_singular
+from mlm_ops.language.formula import parse_formula
+from mlm_ops.moments.collect import collect
+from mlm_ops.plugins.dagster.checks import assumptions, enough_groups, sem_not_singular
+from mlm_ops.warehouse.source import open_source
 from tests.structural.cases import fitted
 
 
@@ -39,3 +42,24 @@ def test_notes_of_a_structural_model_that_is_not_published_are_not_told() -> Non
     assert result.metadata["notes"].value == 0
     noted = sem_not_singular(fitted("path_demo"), ["x stands at level 1 only, and has an ICC of 0.25"])
     assert noted.description == "x stands at level 1 only, and has an ICC of 0.25"
+
+
+def test_each_factor_has_to_have_enough_groups() -> None:
+    """25 classes are enough, the 5 schools that they lie in are not; rows of a class and a subject are no groups."""
+    rows = pl.DataFrame({"i": range(300)}).with_columns(
+        subject=pl.col("i") % 3,
+        school=pl.col("i") % 5,
+        number=pl.col("i") // 60,
+        y=(pl.col("i") * 7 % 11).cast(pl.Float64),
+    )
+    model = parse_formula("y ~ subject + (1 | school/number)")
+    verdict = enough_groups(collect(open_source(rows), [model]), model.groups)
+    assert not verdict.passed
+    assert verdict.description == (
+        "school has 5 groups: variances between fewer than 20, and their standard errors, are unreliable."
+    )
+    moments = collect(open_source(rows), [model], keys=["subject"])
+    verdict = enough_groups(moments, [("school", "number")])
+    assert verdict.passed
+    assert verdict.description == "school:number has 25 groups."
+    assert enough_groups(moments, []).description == "No model has groups."
