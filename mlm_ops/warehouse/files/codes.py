@@ -11,7 +11,7 @@ from typing import Any
 
 import duckdb
 
-from mlm_ops.warehouse.sql import identifier
+from mlm_ops.warehouse.sql import has_value, identifier, literal, render
 
 #: Numbers that data files have for missing values, below all others and above.
 _BELOW, _ABOVE = (-9, -99, -999, -9999), (99, 999, 9999)
@@ -59,12 +59,14 @@ def likely_codes(query: Callable[[str], Any], relation: str, columns: Iterable[s
 
 def _sentence(query: Callable[[str], Any], relation: str, name: str, code: int) -> str | None:
     """The sentence about a number that may be a code; None where it is rare or not far from the others."""
-    column = identifier(name)
-    ((n, n_coded, low, high),) = query(
-        f"select count({column}), count(*) filter (where {column} = {code}), min({column}) filter (where {column} <> "
-        f"{code}), max({column}) filter (where {column} <> {code}) from {relation}"
-    ).fetchall()
-    if low is None or low == high or not (n_coded >= _LEAST and n_coded <= _LARGEST_SHARE * n):
+    number = {"alias": "x", "expression": identifier(name)}
+    conditions = has_value(name), f"{identifier(name)} <> {literal(code)}"
+    (_, _, n), (low, high, n_others) = (
+        query(render("ranges", relation=relation, numbers=[number], complete=condition)).fetchone()
+        for condition in conditions
+    )
+    n_coded = n - n_others
+    if low is None or low == high or not _LEAST <= n_coded <= _LARGEST_SHARE * n:
         return None
     gap = low - code if code < 0 else code - high
     if gap <= high - low:
