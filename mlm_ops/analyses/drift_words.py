@@ -39,7 +39,9 @@ def drift_sentence(drift: pl.DataFrame) -> str | None:
     if flagged.is_empty():
         return None
     n_flagged, n = (frame.unique(_NUMBER).height for frame in (flagged, rows))
-    runs = " or ".join(words for against, words in _RUNS.items() if rows["against"].str.contains(against).any())
+    # the run before may be the baseline, too
+    is_against = [rows["against"].str.starts_with(against).any() for against in _RUNS]
+    runs = " or ".join(words for words, is_one in zip(_RUNS.values(), is_against, strict=True) if is_one)
     clearest = flagged.with_columns(size=pl.col("statistic").abs()).sort(
         ["p_adjusted", "size"], descending=[False, True], nulls_last=True, maintain_order=True
     )

@@ -94,6 +94,16 @@ def test_runs_are_of_all_models(refused, rerun):
     assert "small" in refused(*show, "--analysis", "smal")
 
 
+def test_a_run_before_that_is_the_baseline_is_named_once() -> None:
+    row = {"analysis": "a", "model": "m", "reference_run": "r", "kind": "icc", "group": None, "term": None}
+    row |= {"other": None, "before": 0.1, "now": 0.5, "statistic": 5.0, "p_adjusted": 0.0, "flagged": True}
+    rows = pl.DataFrame([row | {"against": against} for against in ("baseline", "previous")])
+    assert drift_sentence(rows) == (
+        "1 of 1 numbers differs from the run before by more than chance, most clearly the ICC of model m: 0.1000 "
+        "before, 0.5000 now (adjusted p <0.001)"
+    )
+
+
 def test_a_sentence_names_what_has_drifted() -> None:
     keys = {"analysis": "a", "model": "m", "against": "previous", "reference_run": "r", "before": 1.0, "now": 2.0}
     numbers = (

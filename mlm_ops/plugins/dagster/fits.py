@@ -145,7 +145,7 @@ def compare_all(analysis: Analysis, moments: Moments) -> FitResult:
     metadata: Metadata = {
         "comparisons": table_metadata(table),
         "dagster/row_count": dg.MetadataValue.int(table.height),
-        "summary": dg.MetadataValue.text(f"{table.height} pairs of models"),
+        "summary": dg.MetadataValue.text(f"{table.height} pair{'s' * (table.height != 1)} of models"),
     }
     return FitResult(StepRows("comparisons", models_compared(analysis), tables), metadata)
 
