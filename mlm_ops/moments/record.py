@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mlm_ops.errors import DataError
 from mlm_ops.language.columns import Monomial
 from mlm_ops.language.model import GroupingFactor, Residual, Variable, group_name, label
-from mlm_ops.moments.arrays import Array, Codes, texts
+from mlm_ops.moments.arrays import Array, Codes, joined, texts
 from mlm_ops.moments.residual import ResidualMoments
 from mlm_ops.moments.sums import (
     PackedSums,
@@ -176,7 +176,7 @@ class Moments:
         codes
             (J,) index of the factor's unit.
         labels
-            (J_group,) names of the factor's units, those of several columns joined by ``:``.
+            (J_group,) names of the factor's units, those of several columns joined by `joined`.
         """
         if group not in self._units_by_factor:
             self._units_by_factor[group] = self._find_units(self.columns_of(group))
@@ -214,11 +214,7 @@ class Moments:
         for values, inverse in parts:
             numbers = numbers * len(values) + inverse
         _, first, codes = np.unique(numbers, return_index=True, return_inverse=True)
-        columns = [texts(values)[inverse[first]].astype(str) for values, inverse in parts]
-        names = columns[0]
-        for column in columns[1:]:
-            names = np.char.add(np.char.add(names, ":"), column)
-        return codes.astype(np.int64), names
+        return codes.astype(np.int64), joined([texts(values)[inverse[first]] for values, inverse in parts])
 
 
 @dataclass(frozen=True)

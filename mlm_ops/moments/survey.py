@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import duckdb
@@ -138,7 +139,7 @@ def read_survey(source: Source, needs: Needs, row: Mapping[str, Any], gaps: Mapp
 def in_order(source: Source, column: str, levels: Sequence[str]) -> tuple[str, ...]:
     """Sort the levels of a factor: numbers by size, an ENUM's as declared, texts by code point."""
     if source.is_numeric(column):
-        return tuple(sorted(levels, key=float))
+        return tuple(sorted(levels, key=Decimal))  # as floats, whole numbers beyond 2^53 would be equal
     enum_values = [text.replace("''", "'") for text in re.findall(r"'((?:[^']|'')*)'", source.types[column])]
     return tuple(sorted(levels, key=enum_values.index if enum_values else str))
 

@@ -144,8 +144,11 @@ def _compare(now: Influences, before: Influences, pairs: Collection[Symbols]) ->
 
 
 def _of_units(units: pl.Series, own: pl.Series, values: Array) -> Array:
-    """(J, S) values of all units, zero for those that the run does not have."""
-    places = pl.DataFrame({"unit": own}).with_row_index("place")
+    """(J, S) values of all units, zero for those that the run does not have.
+
+    In stores of before 0.2 two units of several columns may have one name; of these the first stands for both.
+    """
+    places = pl.DataFrame({"unit": own}).with_row_index("place").unique("unit", keep="first", maintain_order=True)
     at = pl.DataFrame({"unit": units}).join(places, on="unit", how="left", maintain_order="left")["place"]
     rows: Array = np.where(at.is_not_null().to_numpy()[:, None], values[at.fill_null(0).to_numpy()], 0.0)
     return rows
