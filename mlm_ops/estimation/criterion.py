@@ -149,6 +149,13 @@ class Criterion:
         relative = [lam @ lam.T + part / sigma2 for lam, part in zip(solution.lams, changes, strict=True)]
         return np.concatenate([b.covariance.near(relative[b.level][b.effects, b.effects]) for b in self.blocks])
 
+    def large_effects(self) -> Array:
+        """Another starting value: independent effects of the residual's standard deviation, as lme4 begins with."""
+        theta = np.zeros(self.n_theta)
+        for block in self.blocks:
+            theta[block.theta] = block.covariance.near(np.eye(block.size))
+        return theta
+
     def other_autocorrelations(self, theta: Array) -> list[Array]:
         """The same theta with other autocorrelations, ascending, where the deviance may be flat around zero; else none.
 
