@@ -82,8 +82,8 @@ def serve_ui(project_directory: Path, port: int, tell: Callable[[str], None] = p
         _stop(server)
         return 0
     _end_group(server)
-    how = f"with status {status}{_last_line(log)}"
-    raise ProjectError(f"Dagster's UI ended by itself, {how} All that it said is in {log}.")
+    ended = f"Dagster's UI ended by itself, with status {status}"
+    raise ProjectError(f"{ended}{_last_line(log)} All that it said is in {log}.")
 
 
 def _last_line(log: Path) -> str:
