@@ -55,7 +55,8 @@ class Parts:
 
     def create(self, source: Source, needs: Needs, schema: Schema) -> None:
         """Collect the moments of every partition from the rows, by one GROUP BY."""
-        self.replace("parts", f"as {self._moments(source, needs, schema)}")
+        part = category(self.column)
+        self.replace("parts", f"as {self._moments(source, needs, schema, part)}")
 
     def create_residual(self, source: Source, needs: Needs, schema: Schema) -> None:
         """Collect every partition's sums for the residual structures, by one GROUP BY a structure."""
@@ -76,10 +77,9 @@ class Parts:
         for table in (self._parts, self._facts, *residual):
             self.run(f"delete from {table} where part in ({', '.join(map(literal, names))})")
         if rows is not None:
-            # to write a partition's name for each row, and to group by it, costs as much as the sums
+            # the name of one partition is a constant, which need not be written for each row
             part = literal(present[0]) if len(present) == 1 else category(self.column)
-            sums = by_part(moments_query(rows, needs, schema, part, in_order=False), len(schema.keys))
-            self.run(f"insert into {self._parts} {sums}")
+            self.run(f"insert into {self._parts} {self._moments(rows, needs, schema, part)}")
             for table, structure in zip(residual, needs.residuals, strict=True):
                 self.run(f"insert into {table} {self._sums(rows, needs, schema, structure)}")
 
@@ -229,9 +229,9 @@ class Parts:
     def _origin(self) -> str:
         return quoted_table(sibling(self.table, "origin"))
 
-    def _moments(self, source: Source, needs: Needs, schema: Schema) -> str:
+    def _moments(self, source: Source, needs: Needs, schema: Schema, part: str) -> str:
         """Return the GROUP BY with the partition as first key, so that the rows of a partition lie together."""
-        return by_part(moments_query(source, needs, schema, category(self.column)), len(schema.keys))
+        return by_part(moments_query(source, needs, schema, part), len(schema.keys))
 
     def _sums(self, source: Source, needs: Needs, schema: Schema, structure: Residual) -> str:
         return by_part(residual_query(source, needs, schema, structure, category(self.column)), len(schema.keys))

@@ -16,7 +16,7 @@ from mlm_ops.language.model import Factor, Model, Variable, label
 from mlm_ops.moments.coverage import lost_variation, nested_levels
 from mlm_ops.moments.needs import Needs, find_needs
 from mlm_ops.moments.partition_tables import Facts, Parts
-from mlm_ops.moments.record import Moments, Schema
+from mlm_ops.moments.record import Moments, Schema, exchange
 from mlm_ops.moments.scan import (
     Columns,
     as_moments,
@@ -136,9 +136,6 @@ class Partitions:
                 part_names = self._parts.changes(self._parts.fingerprints(self.source, needs))
             if not part_names:
                 return Refresh(self._load, (), (), None)
-            if not before.is_current:
-                write_moments(self.connection, self._load(), self.table)
-                before = read_description(self.connection, self.table)
             return self._update(Totals(self.connection, before), needs, part_names)
 
     def _load(self) -> Moments:
@@ -189,19 +186,23 @@ class Partitions:
             check_values(needs, survey)
         except DataError as error:
             raise error.before(f"{self.column} {', '.join(names)}") from error
-        if new := _new_levels(schema, survey):
-            return self._build(needs, new)
+        if new_levels := _new_levels(schema, survey):
+            return self._build(needs, new_levels)
         present = tuple(row["part"] for row in facts)
         old = _part_moments(schema, parts.merge(schema, names))
         parts.exchange(names, rows if survey.n_complete else None, needs, schema, present)
         sums = parts.merge(schema, names)
         check_unchanged(rows.description, survey, sums)
-        result, whole = totals.exchange(old, _part_moments(schema, sums))
+        new = _part_moments(schema, sums)
+        # strata and labels that repeat across levels are found of all units
+        rewrites = bool(needs.residuals) or len(self.levels) > 1 or totals.are_better_rewritten(old, new)
+        result, judged = (exchange(self._load(), old, new), None) if rewrites else totals.exchange(old, new)
         if varying := varying_constants(schema.constants, sums) | result.moved_constants:
             labels = ", ".join(label(c) for c in schema.constants if c in varying)
             return self._build(needs, f"{labels} no longer has one value in each unit")
         merged = _part_moments(schema, parts.merge(schema)) if result.lost_digits else None
-        if (total := merged or whole) is not None:
+        if old.n_units:
+            total = merged or judged or result.moments
             if not total.n_units:
                 raise DataError(
                     f"No rows are left after {self.column} {', '.join(names)}. The moments are as they were."
@@ -209,16 +210,19 @@ class Partitions:
             if loss := lost_variation(total):
                 return self._build(needs, loss)
         parts.keep_facts(facts, needs)
-        self._keep_update(needs, totals.stored, merged)
+        whole = merged or (result.moments if rewrites else None)
+        read_moments = self._keep_update(needs, totals.stored, whole)
         scanned, dropped = (tuple(n for n in names if (n in present) == there) for there in (True, False))
-        return Refresh(self._load, scanned, dropped, None)
+        return Refresh(read_moments, scanned, dropped, None)
 
-    def _keep_update(self, needs: Needs, stored: StoredMoments, merged: Moments | None) -> None:
-        """Keep an update: the totals are there already, unless all partitions were merged in their place."""
+    def _keep_update(self, needs: Needs, stored: StoredMoments, whole: Moments | None) -> Callable[[], Moments]:
+        """Keep the moments if all units were computed, else what describes them; return what reads them."""
         n_rows, n_dropped = self._parts.counts()
-        describe_update(self.connection, stored, n_rows, n_dropped)
-        if merged is not None or needs.residuals or len(self.levels) > 1:
-            self._keep(needs, replace(merged or self._load(), n_rows=n_rows, n_dropped=n_dropped))
+        if whole is None:
+            describe_update(self.connection, stored, n_rows, n_dropped)
+            return self._load
+        moments = self._keep(needs, replace(whole, n_rows=n_rows, n_dropped=n_dropped))
+        return lambda: moments
 
     def _check_facts(self, facts: Facts, survey: Survey) -> None:
         """Compare the number of rows of the partitions with the survey's."""

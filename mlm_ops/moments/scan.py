@@ -63,7 +63,6 @@ def moments_query(
     centers: Mapping[Variable, str] | None = None,
     *,
     around_unit_means: bool = False,
-    in_order: bool = True,
 ) -> str:
     """Return the GROUP BY that computes the moments.
 
@@ -75,8 +74,6 @@ def moments_query(
         SQL of centers other than those of the schema.
     around_unit_means
         Whether to subtract each unit's own means before multiplying.
-    in_order
-        Whether to sort the units by their keys.
     """
     return render(
         "moments",
@@ -84,7 +81,6 @@ def moments_query(
         **sums_arguments(schema, centers),
         constants=constants_arguments(schema.constants),
         around_unit_means=around_unit_means,
-        in_order=in_order,
     )
 
 

@@ -222,7 +222,10 @@ def moments_frame(moments: Moments) -> pl.DataFrame:
 
 def moments_series(name: str, values: NDArray[Any]) -> pl.Series:
     """Make a column of labels, sums or constants."""
-    return pl.Series(name, values.tolist() if values.dtype == object else values)
+    if values.dtype == object:
+        # of no texts polars would make a column of a type that DuckDB takes for whole numbers
+        return pl.Series(name, values.tolist(), dtype=None if len(values) else pl.String)
+    return pl.Series(name, values)
 
 
 def _distinct_names(names: Sequence[str]) -> list[str]:

@@ -21,6 +21,9 @@ from mlm_ops.warehouse.sql import identifier
 if TYPE_CHECKING:
     import duckdb
 
+#: Share of the units from which on all are read and the table is written anew, as that costs less than to find, delete
+#: and insert them; and the moments are then at hand.
+MOST_TOUCHED = 0.4
 #: The temporary table of the units that an exchange touches.
 UNITS = "temp.mlm_units"
 
@@ -38,6 +41,11 @@ class Totals:
     connection: duckdb.DuckDBPyConnection
     stored: StoredMoments
 
+    def are_better_rewritten(self, old: Moments, new: Moments) -> bool:
+        """Tell whether to read all units and write the table anew: if many are touched, or its columns are of old."""
+        ((n_units,),) = self.connection.execute(f"select count(*) from {self._table}").fetchall()
+        return not self.stored.is_current or max(old.n_units, new.n_units) > MOST_TOUCHED * n_units
+
     def exchange(self, old: Moments, new: Moments) -> tuple[Exchange, Moments | None]:
         """Take the rows of `old` out of their units, and put those of `new` in; inside a transaction of the caller's.
 
@@ -46,14 +54,20 @@ class Totals:
         Returns
         -------
         tuple
-            The units of these rows; and, if rows were taken out, all units together, to be judged as a whole.
+            The units of these rows; and, if rows were taken out, all units to be judged as a whole, the others being
+            together in one.
 
         Raises
         ------
         DataError
             As `mlm_ops.moments.record.exchange`.
         """
-        touched = read_moments(self.connection, self.stored, f"delete from {self._table} {self._mark(old, new)}")
+        self._keep_units(old, new)
+        # with their tables' aliases, as a key may be called u_0
+        pairs = [f"stored.{identifier(key)} = touched.u_{k}" for k, key in enumerate(self.stored.schema.keys)]
+        is_touched = f"exists (select 1 from {UNITS} as touched where {' and '.join(pairs) or 'true'})"
+        deletion = f"delete from {self._table} as stored where {is_touched} returning *"
+        touched = read_moments(self.connection, self.stored, deletion)
         others = self._other_units() if old.n_units else None
         result = exchange(touched, old, new, others)
         self._run_with(moments_frame(result.moments), f"insert into {self._table} from mlm_frame")
@@ -64,13 +78,11 @@ class Totals:
     def _table(self) -> str:
         return quoted_table(self.stored.table)
 
-    def _mark(self, *parts: Moments) -> str:
-        """Put the units of some moments into a temporary table; return the clauses of a DELETE of them."""
+    def _keep_units(self, *parts: Moments) -> None:
+        """Put the units of some moments into a temporary table."""
         keys = [np.concatenate(labels) for labels in zip(*(part.labels for part in parts), strict=True)]
         frame = pl.DataFrame([moments_series(f"u_{k}", values) for k, values in enumerate(keys)] or {"u": [0]})
         self._run_with(frame, f"create or replace temp table {UNITS} as from mlm_frame")
-        pairs = (f"{identifier(key)} = u_{k}" for k, key in enumerate(self.stored.schema.keys))
-        return f"where exists (select 1 from {UNITS} where {' and '.join(pairs) or 'true'}) returning *"
 
     def _other_units(self) -> Moments:
         """Return the units that are stored at this moment as one unit; none if there are none.

@@ -3,14 +3,13 @@
    units: list of expressions; variables: list of {alias, expression, center};
    monomials: list of lists of variables' aliases; constants: list of {alias, expression}.
    Centering before multiplying keeps the digits: see docs/moments.md. Where the units' means lie very far apart,
-   around_unit_means subtracts each unit's own mean before multiplying, which costs a window function. The units are in
-   order of their keys, which costs a fourth of all, if in_order. #}
-{% macro moments(relation, units, variables, monomials, constants, complete, around_unit_means=false, in_order=true) %}
+   around_unit_means subtracts each unit's own mean before multiplying, which costs a window function. #}
+{% macro moments(relation, units, variables, monomials, constants, complete, around_unit_means=false) %}
   {{- return(adapter.dispatch('moments', 'mlm')(
-    relation, units, variables, monomials, constants, complete, around_unit_means, in_order)) -}}
+    relation, units, variables, monomials, constants, complete, around_unit_means)) -}}
 {% endmacro %}
 
-{% macro default__moments(relation, units, variables, monomials, constants, complete, around_unit_means=false, in_order=true) %}
+{% macro default__moments(relation, units, variables, monomials, constants, complete, around_unit_means=false) %}
 with centered as (
   select
     {%- for unit in units %}
@@ -103,7 +102,7 @@ moments as (
   from sums
 )
 select * from moments
-{%- if units and in_order %}
+{%- if units %}
 order by {% for unit in units %}u_{{ loop.index0 }}{{ ', ' if not loop.last }}{% endfor %}
 {%- endif %}
 {% endmacro %}
