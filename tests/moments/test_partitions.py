@@ -161,6 +161,25 @@ def test_groups_without_rows_in_the_partition_stay_as_they_are(
     assert connection.execute("select count(*) from m").fetchall() == [(refresh.moments.n_units,)]
 
 
+def test_the_totals_of_few_groups_are_changed_and_of_many_written_anew(
+    connection: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two fifths of the groups divide the two; 6 of 60, and 30 of 60."""
+    monkeypatch.setattr(totals, "MOST_TOUCHED", 0.4)
+    connection.execute(f"drop table t; {FEW_A_DAY}")
+    partitions(connection, FEW).refresh()
+    numbers = []
+    for days in (["2026-01-03"], [f"2026-01-0{day}" for day in range(1, 6)]):
+        connection.execute("update t set y = y + 1")
+        partitions(connection, FEW).refresh(days)
+        # a table that is replaced gets another number
+        numbers += connection.execute("select table_oid from duckdb_tables() where table_name = 'm'").fetchall()
+        assert connection.execute("select count(*) from duckdb_tables() where temporary").fetchall() == [(0,)]
+    assert numbers[0] != numbers[1]
+    partitions(connection, FEW).refresh(["2026-01-04"])
+    assert connection.execute("select table_oid from duckdb_tables() where table_name = 'm'").fetchall() == numbers[1:]
+
+
 def test_a_hundred_refreshes_of_few_groups_keep_their_digits(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute(f"drop table t; {FEW_A_DAY}")
     partitions(connection, FEW).refresh()
