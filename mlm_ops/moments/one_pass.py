@@ -16,9 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlm_ops.language.model import Factor, Variable
-from mlm_ops.moments.arrays import Array, Codes
+from mlm_ops.moments.first_rows import survey_first_rows
 from mlm_ops.moments.needs import Needs
-from mlm_ops.moments.rank import VALUE_ROUNDING
 from mlm_ops.moments.record import Moments, Schema
 from mlm_ops.moments.scan import (
     Columns,
@@ -27,16 +26,12 @@ from mlm_ops.moments.scan import (
     checked_survey,
     scan_until_right,
 )
-from mlm_ops.moments.sums import unit_codes
-from mlm_ops.moments.survey import Survey, check_whole_numbers, long_numbers, run, units
+from mlm_ops.moments.survey import Survey, long_numbers
 from mlm_ops.warehouse.source import Source
-from mlm_ops.warehouse.sql import expression, render
 
-#: Rows that give the centers, and how many there must be for a second pass over all to be worth avoiding.
-FIRST_ROWS, LEAST_ROWS = 10_000, 100_000
 #: Standard deviations between the first rows' mean and the grand mean from which the rows are surveyed: sums of squares
 #: around it are then less than a hundred times the variance, and lose two of sixteen digits.
-_FAR = 10.0
+FAR = 10.0
 
 
 @dataclass(frozen=True)
@@ -49,7 +44,7 @@ class _Grand:
     @property
     def is_near(self) -> bool:
         """Whether the center serves; of what is not finite it never does."""
-        return abs(self.distance) <= _FAR * self.deviation
+        return abs(self.distance) <= FAR * self.deviation
 
 
 def collect_in_one_pass(
@@ -75,84 +70,46 @@ def collect_in_one_pass(
     RowsChangedError
         The rows changed between two queries.
     """
-    survey = _survey_first_rows(source, needs)
+    survey = survey_first_rows(source, needs)
     if survey is None:
         return None
     schema, columns = scan_until_right(needs, survey, scan)
-    if any(len(factors) > 1 for factors in schema.monomials):
+    if has_products(schema):
         return None
     if int(np.sum(columns["n"])) != survey.n_complete:
         survey = replace(checked_survey(source, needs), centers=survey.centers)
     check_unchanged(source.description, survey, columns)
-    moments = _around_grand_means(source, schema, survey, columns)
-    return None if moments is None else (survey, moments)
-
-
-def _survey_first_rows(source: Source, needs: Needs) -> Survey | None:
-    """What the first rows tell of all; None where they are not enough."""
-    if needs.all_categories or needs.residuals or needs.referred:
+    if not _serves(schema, columns):
         return None
-    ((n_rows,),) = run(source, render("row_count", relation=source.relation)).fetchall()
-    if n_rows < LEAST_ROWS:
-        return None
-    first = _first_rows(source, needs)
-    if first is None:
-        return None
-    keys, values = first
-    # a number with one value may have others later, and then has a range to be judged by
-    if any(np.ptp(own) <= VALUE_ROUNDING * np.abs(own).max() for own in values):
-        return None
-    centers = {number: float(own.mean()) for number, own in zip(needs.numbers, values, strict=True)}
-    units_of_rows = unit_codes(keys, len(values[0]))
-    varying = frozenset(
-        number for number, own in zip(needs.numbers, values, strict=True) if _varies_within(own, units_of_rows)
-    )
-    survey = Survey(n_rows, n_rows, dict.fromkeys(needs.gaps(), 0), centers, {}, {}, varying)
-    if long_numbers(source, survey):
-        return None
-    check_whole_numbers(source, needs, survey)
-    return survey
+    moments = around_grand_means(schema, survey, columns)
+    return None if long_numbers(source, replace(survey, centers=moments.schema.centers)) else (survey, moments)
 
 
-def _first_rows(source: Source, needs: Needs) -> tuple[list[NDArray[Any]], list[Array]] | None:
-    """Keys and numbers of the first rows; None where one of them is missing, or no number."""
-    keys = {f"u_{k}": key for k, key in enumerate(units(source, needs))}
-    numbers = {f"x_{i}": expression(number) for i, number in enumerate(needs.numbers)}
-    columns = [{"expression": sql, "alias": name} for name, sql in (keys | numbers).items()]
-    sql = render("first_rows", relation=source.relation, columns=columns, rows=FIRST_ROWS)
-    rows = run(source, sql).fetchnumpy()
-    if any(np.ma.is_masked(values) for values in rows.values()):
-        return None
-    values = [np.asarray(rows[name], dtype=float) for name in numbers]
-    if not all(np.isfinite(own).all() for own in values):
-        return None
-    return [np.asarray(rows[name]) for name in keys], values
+def has_products(schema: Schema) -> bool:
+    """Whether numbers are multiplied with each other at the level of rows."""
+    return any(len(factors) > 1 for factors in schema.monomials)
 
 
-def _varies_within(values: Array, units_of_rows: Codes) -> bool:
-    """Whether a number is not the same in all rows of some unit."""
-    first = np.zeros(units_of_rows.max() + 1)
-    first[units_of_rows] = values  # one row's of each
-    return bool((first[units_of_rows] != values).any())
+def _serves(schema: Schema, columns: Columns) -> bool:
+    """Whether the centers lie near the grand means, and all numbers are finite."""
+    n = np.asarray(columns["n"], dtype=float)
+    for i in range(len(schema.monomials)):
+        mean, scatter = (np.asarray(columns[name], dtype=float) for name in (f"mean_{i}", f"scatter_{i}_{i}"))
+        if not _grand(n, mean, scatter).is_near:
+            return False
+    constants = (columns[f"low_{i}"] for i, one in enumerate(schema.constants) if not isinstance(one, Factor))
+    return all(np.isfinite(np.asarray(values, dtype=float)).all() for values in constants)
 
 
-def _around_grand_means(source: Source, schema: Schema, survey: Survey, columns: Columns) -> Moments | None:
-    """The record around the grand means of numbers; None where one is far from its center, or is not finite."""
+def around_grand_means(schema: Schema, survey: Survey, columns: Columns) -> Moments:
+    """Make the record around the grand means of numbers, of which no two are multiplied with each other."""
     n = np.asarray(columns["n"], dtype=float)
     means: dict[str, NDArray[Any]] = {}
     centers: dict[Variable, float] = {}
     for i, (atom,) in enumerate(schema.monomials):
-        mean, scatter = (np.asarray(columns[name], dtype=float) for name in (f"mean_{i}", f"scatter_{i}_{i}"))
-        grand = _grand(n, mean, scatter)
-        if not grand.is_near:
-            return None
-        centers[atom] = _steady(schema.centers[atom] + grand.distance)
+        mean = np.asarray(columns[f"mean_{i}"], dtype=float)
+        centers[atom] = _steady(schema.centers[atom] + float((n * mean).sum() / n.sum()))
         means[f"mean_{i}"] = mean - (centers[atom] - schema.centers[atom])
-    constants = (columns[f"low_{i}"] for i, one in enumerate(schema.constants) if not isinstance(one, Factor))
-    if not all(np.isfinite(np.asarray(values, dtype=float)).all() for values in constants):
-        return None
-    if long_numbers(source, replace(survey, centers=centers)):
-        return None
     return as_moments(replace(schema, centers=centers), survey, {**columns, **means})
 
 

@@ -7,39 +7,38 @@ from all those in it.
 
 To group by a text takes DuckDB several times as long as by a whole number, even by an empty text. So a grouping column
 is a key as a whole number and one as text, one of them the same in all rows, and all factors together are one text.
+
+Where the first rows can be seen beforehand, by a connection beside the one that asks, they tell what all this would be
+for nothing: the types, and the numbers that are constant within units, which need no products. This is a guess, as the
+query may see other rows. So the statement finds out whether it holds, and computes everything where it does not.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mlm_ops.errors import DataError
 from mlm_ops.language.columns import atoms
 from mlm_ops.language.model import PLAIN, Column, Factor, Model, columns_of, walk
-from mlm_ops.moments.collect import cancels
-from mlm_ops.moments.coverage import nested_levels
+from mlm_ops.moments.first_rows import survey_first_rows
 from mlm_ops.moments.needs import Needs, find_needs, needs_of
-from mlm_ops.moments.record import Moments, Schema
-from mlm_ops.moments.residual import ResidualMoments
+from mlm_ops.moments.one_pass import FAR, has_products
+from mlm_ops.moments.record import Schema
 from mlm_ops.moments.scan import (
     Columns,
-    as_moments,
-    as_residual,
-    check_unchanged,
     constants_arguments,
     make_schema,
     residual_arguments,
     sums_arguments,
-    varying_constants,
 )
-from mlm_ops.moments.survey import Survey, check_rows, long_numbers, read_survey
+from mlm_ops.moments.survey import Survey
 from mlm_ops.warehouse.relation import named_relation
 from mlm_ops.warehouse.source import TEXT, Source
 from mlm_ops.warehouse.sql import category, expression, identifier, literal, render
@@ -47,13 +46,43 @@ from mlm_ops.warehouse.sql import category, expression, identifier, literal, ren
 #: Types of whole numbers that are no longer than a bigint.
 _WHOLE = re.compile(r"U?(TINY|SMALL)INT|U?INTEGER|BIGINT", re.IGNORECASE)
 
+#: Types whose numbers a double holds, or rounds.
+_CASTABLE = re.compile(r"U?(TINY|SMALL|BIG)?INT(EGER)?|FLOAT|DOUBLE|DECIMAL.*", re.IGNORECASE)
 
-class TypesOnlySource(Source):
-    """Rows of which only the columns' types are known, and which cannot be queried again."""
 
-    def stray_cells(self, column: str) -> str:
-        """Return nothing: a clause about cells would take another query."""
-        return ""
+@dataclass(frozen=True)
+class Guess:
+    """What the first rows of a table tell of all, of the numbers that a statement needs, in order.
+
+    Attributes
+    ----------
+    centers
+        Their means.
+    varying
+        Which of them vary within units, by place.
+    whole
+        Which grouping columns hold whole numbers, by place.
+    """
+
+    centers: tuple[float, ...]
+    varying: tuple[int, ...]
+    whole: tuple[int, ...]
+
+    @property
+    def text(self) -> str:
+        """The guess as text, which the statement's answer repeats."""
+        return json.dumps([self.centers, self.varying, self.whole])
+
+    @classmethod
+    def of_text(cls, text: str) -> Guess:
+        """Read what `text` gives."""
+        return cls(*map(tuple, json.loads(text)))
+
+    def survey(self, needs: Needs, n_rows: int) -> Survey:
+        """A survey of so many complete rows."""
+        centers = dict(zip(needs.numbers, self.centers, strict=True))
+        varying = frozenset(needs.numbers[place] for place in self.varying)
+        return Survey(n_rows, n_rows, dict.fromkeys(needs.gaps(), 0), centers, {}, {}, varying)
 
 
 class SingleStatement:
@@ -79,8 +108,25 @@ class SingleStatement:
         self.levels, self.keys = levels, keys
         self.relation, self.description = named_relation(relation)
 
-    @cached_property
-    def sql(self) -> str:
+    def guess(self, source: Source) -> Guess | None:
+        """Guess from the first rows; None where they are not enough, or the statement would be the same.
+
+        Raises
+        ------
+        DataError
+            The rows cannot serve the model.
+        """
+        needs = find_needs(source, [self.model], self.levels, self.keys)
+        survey = survey_first_rows(source, needs) if needs.numbers == self.needs.numbers else None
+        if survey is None or has_products(make_schema(needs, survey, survey.varying)):
+            return None
+        return Guess(
+            tuple(survey.centers[n] for n in needs.numbers),
+            tuple(i for i, n in enumerate(needs.numbers) if n in survey.varying),
+            tuple(i for i, key in enumerate(needs.keys) if _WHOLE.fullmatch(source.types[key])),
+        )
+
+    def sql(self, guess: Guess | None = None) -> str:
         """The statement."""
         needs, residual = self.needs, self.model.residual
         strata = {c: identifier(name) for c, name in self._strata.items()}
@@ -93,7 +139,7 @@ class SingleStatement:
         return render(
             "one_query",
             relation=self.relation,
-            columns=self._columns(),
+            columns=self._columns() + ([] if guess is None else [self._as_guessed(guess)]),
             expected=list(self._all_columns),
             repeatable=self.description.startswith("table"),
             complete=render("is_complete", numbers=numbers, others=[*keys, *factors, *strata.values()]),
@@ -108,7 +154,29 @@ class SingleStatement:
             residual_of=None
             if residual == PLAIN
             else residual_arguments(residual, strata[residual.strata] if residual.strata else None),
+            guess=None if guess is None else self._guess_arguments(guess),
         )
+
+    def _guess_arguments(self, guess: Guess) -> dict[str, Any]:
+        """Return the argument `guess` of `one_query`."""
+        survey = guess.survey(self.needs, 0)
+        schema = make_schema(self.needs, survey, survey.varying)
+        units = [identifier(pair[i not in guess.whole]) for i, pair in enumerate(self._keys.values())]
+        return sums_arguments(schema) | {
+            "complete": render("is_complete", numbers=[expression(n) for n in self.needs.numbers], others=units)
+            + f" and {identifier(f'{self._prefix}as_guessed')}",
+            "units": units,
+            "constants": constants_arguments(schema.constants),
+            "text": guess.text,
+            "far": FAR,
+        }
+
+    def _as_guessed(self, guess: Guess) -> dict[str, str]:
+        """Return the column that tells whether the columns' types are as they were."""
+        numbers = dict.fromkeys(c for n in self.needs.numbers for c in columns_of(n))
+        kinds = [f"not {_is_type(name, TEXT)}" for name in numbers]
+        kinds += [f"{'' if i in guess.whole else 'not '}{_is_type(key, _WHOLE)}" for i, key in enumerate(self._keys)]
+        return {"expression": " and ".join(kinds), "name": f"{self._prefix}as_guessed"}
 
     @cached_property
     def _all_columns(self) -> tuple[str, ...]:
@@ -186,7 +254,11 @@ class SingleStatement:
         needs = self.needs
         columns = []
         for name in dict.fromkeys(c for n in needs.all_numbers for c in columns_of(n)):
-            number = f"try_cast({identifier(name)} as double)"
+            # of a double a cast takes no time, and a cast that may fail takes a fifth of the time of the sums
+            number = (
+                f"case when {_is_type(name, _CASTABLE)} then cast({identifier(name)} as double)"
+                f" else try_cast({identifier(name)} as double) end"
+            )
             if name in self._possible_factors:
                 number = f"case when {_is_type(name, TEXT)} then 0.0 else {number} end"
             columns.append({"expression": number, "name": name})
@@ -223,137 +295,3 @@ def _parts(text: str) -> list[str]:
         parts.append(rest[: int(length)])
         text = rest[int(length) :]
     return parts
-
-
-def refuse_query(sql: str) -> Any:
-    """Refuse any query: `TypesOnlySource` has no rows."""
-    raise AssertionError(f"mlm() reads its rows by one statement, and this is a second: {sql}")
-
-
-@dataclass(frozen=True)
-class Answer:
-    """The result of the statement.
-
-    Attributes
-    ----------
-    described
-        SQL type of every column of the relation.
-    survey, missing
-        The one row of these macros, by column.
-    moments, residual
-        The columns of these macros; `residual` is empty for a plain residual.
-    """
-
-    types: Mapping[str, str]
-    survey: Mapping[str, Any]
-    missing: Mapping[str, Any]
-    moments: Columns
-    residual: Columns
-
-
-def read_answer(query: SingleStatement, answer: Answer) -> Moments:
-    """Return the moments that the model needs, from the statement's result.
-
-    Raises
-    ------
-    DataError
-        As `collect`; also where the model needs a second query.
-    """
-    source = TypesOnlySource(query.relation, refuse_query, query.description, dict(answer.types), query.description)
-    needs = find_needs(source, [query.model], query.levels, query.keys)
-    factors = tuple(c for c in needs.categories if c not in needs.keys)
-    survey = _survey(query, source, needs, answer)
-    check_rows(source, needs, survey)
-    if long := long_numbers(source, survey):
-        raise DataError(
-            f"Whole numbers beyond 2^53, as {long[0]!r} holds them, take more than one SQL statement. Fit the model "
-            "with mlm_ops.fit in Python, or take a constant off them."
-        )
-    if query.model.residual.time and factors:
-        raise DataError(
-            f"ar1({query.model.residual.time}) beside the factor {factors[0]!r} takes more than one SQL statement. "
-            "Fit the model with mlm_ops.fit in Python, or make the factor's indicators columns of numbers."
-        )
-    sums = answer.moments
-    check_unchanged(query.description, survey, sums)
-    varying = varying_constants(query.needs.numbers, sums)
-    schema = replace(make_schema(needs, survey, varying), keys=(*needs.keys, *factors))
-    labels = [query.labels(key, sums, source) for key in schema.keys]
-    order = np.lexsort(labels[::-1]) if labels else np.arange(len(sums["n"]))
-    moments = as_moments(schema, survey, _select_moments(query, schema, sums, labels, order))
-    if cancels(moments):
-        raise DataError(
-            "The means of the groups lie so far apart that one SQL statement loses digits of what varies within "
-            "them. Fit the model with mlm_ops.fit in Python, which looks at the rows again."
-        )
-    moments = replace(moments, nested_in=nested_levels(moments, query.levels))
-    if query.model.residual == PLAIN:
-        return moments
-    return replace(moments, residuals={query.model.residual: _residual(query, source, moments, answer.residual)})
-
-
-def _survey(query: SingleStatement, source: Source, needs: Needs, answer: Answer) -> Survey:
-    """Make the survey, with the statement's columns renamed as `read_survey` expects them for the model."""
-    number = {n: f"x{i}" for i, n in enumerate(query.needs.all_numbers)}
-    row, gaps = {key: answer.survey[key] for key in ("n_rows", "n_complete")}, {}
-    for i, n in enumerate(needs.all_numbers):
-        kinds = ("mean", "min", "max", "varies")
-        row |= {f"{kind}_x{i}": answer.survey.get(f"{kind}_{number[n]}") for kind in kinds}
-        gaps[f"missing_x{i}"] = answer.missing[f"missing_{number[n]}"]
-    strata = list(query.needs.strata)
-    for i, c in enumerate(needs.all_categories):
-        row[f"varies_c{i}"] = False
-        if c in strata:
-            row[f"levels_c{i}"] = answer.survey[f"levels_c{strata.index(c)}"]
-            gaps[f"missing_c{i}"] = answer.missing[f"missing_c{strata.index(c)}"]
-        else:
-            levels = np.unique(query.labels(c, answer.moments, source).astype(str)) if row["n_complete"] else ()
-            row[f"levels_c{i}"] = [str(level) for level in levels]
-            gaps[f"missing_c{i}"] = answer.missing[query.missing_of(c)]
-    for i, n in enumerate(needs.all_numbers):
-        if n in needs.numbers and row["n_complete"]:
-            at = query.needs.numbers.index(n)
-            row[f"min_x{i}"] = answer.moments[f"low_{at}"].min()
-            row[f"max_x{i}"] = answer.moments[f"high_{at}"].max()
-    inside = {c: f"x{i}" for i, c in enumerate(query.needs.inside_functions, start=len(number))}
-    for i, column in enumerate(needs.inside_functions, start=len(needs.all_numbers)):
-        gaps[f"missing_x{i}"] = answer.missing[f"missing_{inside.get(column) or number[Column(column)]}"]
-    for i, key in enumerate(needs.keys):
-        gaps[f"missing_unit_{i}"] = answer.missing[query.missing_of(key)]
-    return read_survey(source, needs, row, gaps)
-
-
-def _select_moments(
-    query: SingleStatement, schema: Schema, sums: Columns, labels: list[NDArray[Any]], order: NDArray[np.int64]
-) -> Columns:
-    """Select the moments of `schema` from the statement's, renamed as `as_moments` expects them."""
-    place = {m: i for i, m in enumerate(query.schema.monomials)}
-    number = {n: i for i, n in enumerate(query.needs.numbers)}
-    columns = {"n": sums["n"]} | {f"u_{k}": values for k, values in enumerate(labels)}
-    rows = [place[m] for m in schema.monomials]
-    for i, at in enumerate(rows):
-        columns[f"mean_{i}"] = sums[f"mean_{at}"]
-        for j, other in enumerate(rows[: i + 1]):
-            columns[f"scatter_{i}_{j}"] = sums[f"scatter_{max(at, other)}_{min(at, other)}"]
-    for i, constant in enumerate(schema.constants):
-        if isinstance(constant, Factor):
-            columns[f"low_{i}"] = labels[schema.keys.index(constant.column)].astype(str)
-        else:
-            columns[f"low_{i}"] = sums[f"low_{number[constant]}"]
-    return {name: values[order] for name, values in columns.items()}
-
-
-def _residual(query: SingleStatement, source: Source, moments: Moments, sums: Columns) -> ResidualMoments:
-    """Select the residual's sums of the model's monomials from the statement's."""
-    place = {m: i + 1 for i, m in enumerate(query.schema.monomials)}
-    rows = [0, *(place[m] for m in moments.schema.monomials)]
-    columns = {name: sums[name] for name in ("stratum", "past_stratum", "gap", "n", "log_precision")}
-    labels = [query.labels(key, sums, source) for key in moments.schema.keys]
-    columns |= {f"u_{k}": values for k, values in enumerate(labels)}
-    for kind in ("now", "cross", "past"):
-        for i, at in enumerate(rows):
-            for j, other in enumerate(rows[: i + 1]):
-                name = f"{kind}_{max(at, other)}_{min(at, other)}"
-                if name in sums:
-                    columns[f"{kind}_{i}_{j}"] = sums[name]
-    return as_residual(moments, query.model.residual, columns)

@@ -8,6 +8,7 @@ those that the query itself sees: those of temporary and uncommitted tables too.
 from __future__ import annotations
 
 import json
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -24,7 +25,8 @@ from mlm_ops.language.request import compile_request
 from mlm_ops.language.spelling import list_names
 from mlm_ops.moments.from_macros import gather
 from mlm_ops.moments.record import Moments
-from mlm_ops.moments.single_statement import Answer, SingleStatement, read_answer
+from mlm_ops.moments.single_answer import Answer, read_answer
+from mlm_ops.moments.single_statement import Guess, SingleStatement
 from mlm_ops.results.fitting import fit_model
 from mlm_ops.results.tables import FIT_TABLES
 from mlm_ops.results.tables.columns import SQL_TYPES, ColumnTypes
@@ -32,6 +34,7 @@ from mlm_ops.results.tables.effects import FIXED_EFFECTS, RANDOM_EFFECTS, VARIAN
 from mlm_ops.results.tables.whole_models import FIT_STATISTICS, MODELS
 from mlm_ops.warehouse.boundary import checked
 from mlm_ops.warehouse.faults import first_line, sentence_of
+from mlm_ops.warehouse.relation import table_parts
 from mlm_ops.warehouse.source import open_source
 from mlm_ops.warehouse.sql import identifier, literal
 
@@ -61,7 +64,7 @@ _COLUMNS: dict[str, ColumnTypes] = {
 _OPTIONS = options.MODEL_OPTIONS | {"form": options.FORM}
 #: SQL types of the options that are not text.
 _OPTION_TYPES = {"levels": "varchar[]", "covariance": "map(varchar, varchar)"}
-_ANSWER = ("described", "survey", "missing", "moments", "residual_sums")
+_ANSWER = ("described", "survey", "missing", "moments", "residual_sums", "guessed")
 _TO_SQL = "mlm_moments_query"
 
 
@@ -110,7 +113,8 @@ def register(
         _check_no_other(connection)
     functions = {name for (name,) in connection.execute("select function_name from duckdb_functions()").fetchall()}
     if _TO_SQL not in functions:
-        connection.create_function(_TO_SQL, _to_sql, None, "VARCHAR", null_handling=FunctionNullHandling.SPECIAL)
+        to_sql = _sql_function(weakref.ref(connection))
+        connection.create_function(_TO_SQL, to_sql, None, "VARCHAR", null_handling=FunctionNullHandling.SPECIAL)
     for macro, table in FUNCTIONS.items():
         to_note = on_note if macro == "mlm" else None
         # of two registrations with functions of their own for notes each keeps its own
@@ -175,13 +179,44 @@ def _struct_type(table: str) -> str:
     return f"STRUCT(result_rows STRUCT({fields})[], fault VARCHAR)"
 
 
-def _to_sql(*request: Any) -> str:
-    """The statement that asks for the moments; one that fails with our sentence where there is a fault."""
+@cache
+def _sql_function(reference: weakref.ref[duckdb.DuckDBPyConnection]) -> Callable[..., str]:
+    """The function that gives a call's statement, which lives as long as the process, as `_fit_function`'s do."""
+    return lambda *request: _to_sql(reference(), *request)
+
+
+def _to_sql(connection: duckdb.DuckDBPyConnection | None, *request: Any) -> str:
+    """The statement that asks for the moments; one that fails with our sentence where there is a fault.
+
+    Parameters
+    ----------
+    connection
+        The one that was registered, if there still is one.
+    """
     try:
-        return _FunctionCall(*request).sql
+        call = _FunctionCall(*request)
+        return call.sql(None if connection is None else _guess(connection, call))
     except MlmError as error:
         # error() in SQL says the sentence alone; an exception here would stand behind DuckDB's words about functions
         return f"select error({literal(str(error))}) as described, {', '.join(f'null as {n}' for n in _ANSWER[1:])}"
+
+
+def _guess(connection: duckdb.DuckDBPyConnection, call: _FunctionCall) -> Guess | None:
+    """What the first rows of the table tell that a connection beside the query's sees; None if it sees no large one.
+
+    Views are left alone, whose first rows may take as long as all.
+    """
+    query = call.query
+    if call.form != "rows" or not query.description.startswith("table"):
+        return None
+    try:
+        with connection.cursor() as cursor:
+            tables = "select true from duckdb_tables() where lower(table_name) = lower(?)"
+            if cursor.execute(tables, [table_parts(query.relation)[-1]]).fetchone():
+                return query.guess(open_source(query.relation, cursor))
+    except (duckdb.Error, MlmError):
+        pass  # the query itself will say what is wrong
+    return None
 
 
 class _FunctionCall:
@@ -204,22 +239,34 @@ class _FunctionCall:
             self.request.model, options.RELATION.of(relation), self.request.levels, self.request.keys
         )
 
-    @property
-    def sql(self) -> str:
+    def sql(self, guess: Guess | None) -> str:
         """The statement that the relation answers, in the columns `_ANSWER`."""
         if self.form == "rows":
-            return self.query.sql
+            return self.query.sql(guess)
         nothing = ", ".join(f"null as {name}" for name in _ANSWER if name != "moments")
         table = identifier("mlm: a table of moments")  # a name that no column has
         return f"select {nothing}, (select list({table}) from {self.query.relation} as {table}) as moments"
 
     def fit(
-        self, described: pa.Scalar, survey: pa.Scalar, missing: pa.Scalar, moments: pa.Scalar, residual: pa.Scalar
+        self,
+        described: pa.Scalar,
+        survey: pa.Scalar,
+        missing: pa.Scalar,
+        moments: pa.Scalar,
+        residual: pa.Scalar,
+        guessed: pa.Scalar,
     ) -> Fit:
         """Fit the model to the answer of the statement."""
         if self.form == "moments":
             return fit_model(self.request, self._gathered(moments))
-        answer = Answer(dict(described.as_py()), survey.as_py(), missing.as_py(), _columns(moments), _columns(residual))
+        answer = Answer(
+            dict(described.as_py()),
+            survey.as_py(),
+            missing.as_py(),
+            _columns(moments),
+            _columns(residual),
+            _guessed(guessed) if guessed.is_valid else None,
+        )
         return fit_model(self.request, read_answer(self.query, answer))
 
     def _gathered(self, rows: pa.Scalar) -> Moments:
@@ -261,7 +308,9 @@ def _fit_rows(table: str, on_note: Callable[[str], None] | None, *arguments: pa.
     schema = {"result_rows": pl.List(pl.Struct(_COLUMNS[table])), "fault": pl.String()}
     results = [pl.DataFrame(schema=schema)]
     for i in range(len(arguments[0])):
-        answer, request = ([column[i] for column in columns] for columns in (arguments[:5], arguments[5:]))
+        answer, request = (
+            [column[i] for column in columns] for columns in (arguments[: len(_ANSWER)], arguments[len(_ANSWER) :])
+        )
         try:
             fit = _FunctionCall(*(value.as_py() for value in request)).fit(*answer)
             rows, fault = FIT_TABLES[table](fit).to_struct().implode(), None
@@ -279,6 +328,11 @@ def _fit_rows(table: str, on_note: Callable[[str], None] | None, *arguments: pa.
 def _sentence(error: Exception) -> str | None:
     """The sentence of a user's error; None for an error of the package itself."""
     return str(error) if isinstance(error, MlmError) else sentence_of(error)
+
+
+def _guessed(answer: pa.Scalar) -> tuple[str, int, dict[str, NDArray[Any]]]:
+    """The text of a guess that holds, the number of rows, and the moments."""
+    return answer["text"].as_py(), answer["n_rows"].as_py(), _columns(answer["moments"])
 
 
 def _columns(rows: pa.Scalar) -> dict[str, NDArray[Any]]:

@@ -16,7 +16,7 @@ import mlm_ops as mlm
 from mlm_ops.errors import DataError
 from mlm_ops.language.formula import parse_formula
 from mlm_ops.moments import collect as collecting
-from mlm_ops.moments import one_pass
+from mlm_ops.moments import first_rows
 from mlm_ops.moments.collect import collect
 from mlm_ops.moments.record import Moments
 from mlm_ops.warehouse.source import open_source
@@ -27,8 +27,8 @@ FORMULA = "y ~ x * w + z + (x | g)"
 @pytest.fixture(autouse=True)
 def few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of 400 rows the first 50 are looked at."""
-    monkeypatch.setattr(one_pass, "FIRST_ROWS", 50)
-    monkeypatch.setattr(one_pass, "LEAST_ROWS", 400)
+    monkeypatch.setattr(first_rows, "FIRST_ROWS", 50)
+    monkeypatch.setattr(first_rows, "LEAST_ROWS", 400)
 
 
 def rows(n: int = 400, **columns: Any) -> pl.DataFrame:

@@ -137,6 +137,7 @@ REASONS = {
         "label": "a cast of a quoted name",
         "_is_type(name, TEXT)": "a test of a quoted name's type",
         "_is_type(name, _WHOLE)": "a test of a quoted name's type",
+        "_is_type(name, _CASTABLE)": "a test of a quoted name's type",
         "whole": "a quoted name",
         "text": "a quoted name",
     },

@@ -6,13 +6,18 @@
    survey_of, moments_of, residual_of: arguments of the macros, for the relation mlm_rows, which has the survey's means
    for the last two, by the names in centers: list of {name, mean};
    survey_of.inside: numbers whose missing values are counted, and nothing else; missing_units: expressions whose
-   missing values are counted as those of units. #}
-{% macro one_query(relation, columns, expected, repeatable, complete, survey_of, missing_units, centers, moments_of, residual_of=none) %}
+   missing values are counted as those of units;
+   guess: none, or what the first rows tell: complete, the condition of the rows that count if the columns are as
+   they were seen; units, variables,
+   monomials and constants of the macro moments; text, which the answer repeats; far, of the macro guess_holds. Where the
+   guess holds, its moments are all that is computed. #}
+{% macro one_query(relation, columns, expected, repeatable, complete, survey_of, missing_units, centers, moments_of, residual_of=none, guess=none) %}
   {{- return(adapter.dispatch('one_query', 'mlm')(
-    relation, columns, expected, repeatable, complete, survey_of, missing_units, centers, moments_of, residual_of)) -}}
+    relation, columns, expected, repeatable, complete, survey_of, missing_units, centers, moments_of, residual_of, guess)) -}}
 {% endmacro %}
 
-{% macro default__one_query(relation, columns, expected, repeatable, complete, survey_of, missing_units, centers, moments_of, residual_of=none) %}
+{% macro default__one_query(relation, columns, expected, repeatable, complete, survey_of, missing_units, centers, moments_of, residual_of=none, guess=none) %}
+{%- set rows = 'mlm_rows' if guess is none else 'mlm_others' -%}
 with mlm_described as (
   select list([column_name, column_type]) as columns
   from (describe select * from {{ relation }})
@@ -28,12 +33,25 @@ mlm_rows as {{ 'not materialized' if repeatable else 'materialized' }} (
     select {% for name in expected %}null as {{ mlm.identifier(name) }}{{ ', ' if not loop.last }}{% endfor %} where false
   ) as expected
 ),
+{%- if guess is not none %}
+mlm_guessed as materialized (
+  {{ mlm.moments('mlm_rows', guess.units, guess.variables, guess.monomials, guess.constants, guess.complete) }}
+),
+mlm_verdict as materialized (
+  {{ mlm.guess_holds('mlm_guessed', relation, guess.monomials | length, guess.constants | length, guess.far) }}
+),
+mlm_others as (
+  select mlm_rows.*
+  from mlm_rows
+  cross join (select n_rows from mlm_verdict where not holds) as doubted
+),
+{%- endif %}
 mlm_survey as (
-  {{ mlm.survey('mlm_rows', survey_of.numbers, survey_of.categories, [], complete, 0) }}
+  {{ mlm.survey(rows, survey_of.numbers, survey_of.categories, [], complete, 0) }}
 ),
 mlm_incomplete as (
   -- where all rows are complete they need not be read once more
-  select * from mlm_rows where (select n_complete < n_rows from mlm_survey) and not ({{ complete }})
+  select * from {{ rows }} where (select n_complete < n_rows from mlm_survey) and not ({{ complete }})
 ),
 mlm_missing as (
   {{ mlm.missing('mlm_incomplete', survey_of.numbers + survey_of.inside, survey_of.categories, missing_units) }}
@@ -41,11 +59,11 @@ mlm_missing as (
 mlm_centered as (
   -- one join, as a subquery for each center takes longer to plan
   select
-    mlm_rows.*
+    {{ rows }}.*
     {%- for center in centers %},
     mlm_survey.{{ center.mean }} as {{ mlm.identifier(center.name) }}
     {%- endfor %}
-  from mlm_rows
+  from {{ rows }}
   cross join mlm_survey
 ),
 mlm_moments as (
@@ -63,5 +81,12 @@ select
   (select found from mlm_survey as found) as survey,
   (select found from mlm_missing as found) as missing,
   (select list(found) from mlm_moments as found) as moments,
-  {% if residual_of is not none %}(select list(found) from mlm_residual as found){% else %}null{% endif %} as residual_sums
+  {% if residual_of is not none %}(select list(found) from mlm_residual as found){% else %}null{% endif %} as residual_sums,
+  {% if guess is not none -%}
+  (
+    select struct_pack(text := {{ mlm.literal(guess.text) }}, n_rows := n_rows, moments := (select list(found) from mlm_guessed as found))
+    from mlm_verdict
+    where holds
+  )
+  {%- else %}null{% endif %} as guessed
 {% endmacro %}
