@@ -236,8 +236,14 @@ class Exchange:
     lost_digits: bool
 
 
-def exchange(whole: Moments, old: Moments, new: Moments) -> Exchange:
+def exchange(whole: Moments, old: Moments, new: Moments, others: Moments | None = None) -> Exchange:
     """Take rows out of moments and put others in; only the units of these rows are computed.
+
+    Parameters
+    ----------
+    others
+        Moments of further rows, whose units are in none of the three: by a row's share of all is judged which digits
+        are lost.
 
     Raises
     ------
@@ -260,7 +266,7 @@ def exchange(whole: Moments, old: Moments, new: Moments) -> Exchange:
         raise DataError("The part to subtract has units with more rows than the whole has in them.")
     rest = take_out(before, old.sums)
     write_units(sums, old_units, rest)
-    lost_digits = has_lost_digits(before, rest, sums)
+    lost_digits = has_lost_digits(before, rest, *([sums] if others is None else [sums, others.sums]))
     stays = n[units] > 0
     constants = [
         _spread(size, new_units, theirs, units[stays], ours[stays])
