@@ -1,4 +1,4 @@
-"""Student's t distribution and F's critical values against SciPy's, and against closed forms where those of SciPy lose digits."""
+"""Student's t distribution and F's critical values against SciPy's, and closed forms where SciPy's lose digits."""
 
 from __future__ import annotations
 

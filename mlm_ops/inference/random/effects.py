@@ -99,9 +99,7 @@ def least_squares_reliability(estimate: Estimate) -> list[Reliability | None]:
         for block, tau in zip(lowest, estimate.tau, strict=False):
             own = slice(first, first + len(block.columns))
             first = own.stop
-            v = estimate.scaled_sigma2 * np.einsum(
-                "ac,cdj,ad->aj", block.transform, inverse[own, own], block.transform
-            )
+            v = estimate.scaled_sigma2 * np.einsum("ac,cdj,ad->aj", block.transform, inverse[own, own], block.transform)
             variance = np.diag(tau)[:, None]
             means = (variance / (variance + v)).mean(axis=1) if units else np.full(len(tau), np.nan)
             reliabilities.append(Reliability(means, units))
