@@ -115,7 +115,7 @@ def _unit_products(estimate: Estimate) -> Array:
         return products
     rows = products.reshape(q * q, products.shape[2])
     sums = [np.bincount(lowest.codes, row, len(lowest.labels)) for row in rows]
-    return np.array(sums).reshape(q, q, len(lowest.labels))
+    return np.array(sums, dtype=np.float64).reshape(q, q, len(lowest.labels))
 
 
 def _inverses(products: Array) -> Array:
