@@ -24,6 +24,8 @@ from mlm_ops.results.words import visible
 _OF_FORMULAS = ("estimator", "df", "weights", "residual", "robust", "cluster")
 #: Where the results of an analysis of a file are written, beside the analysis file.
 RESULTS_FILE = "results.duckdb"
+#: What DuckDB may keep in memory while it writes them; eight million rows of random effects need no more.
+MEMORY_TO_WRITE = "256MB"
 
 if TYPE_CHECKING:
     from mlm_ops.analyses.file.analysis import Analysis
@@ -131,6 +133,7 @@ def fit_analysis_file(options: Namespace, run_id: str, tell: Callable[[str], Non
     from mlm_ops.cli.show import all_rows, print_head
     from mlm_ops.cli.terminal import console, show_tables
     from mlm_ops.warehouse.connection import using
+    from mlm_ops.warehouse.sql import literal
 
     with _without_empty_file(database), using(database, wait=options.wait, on_wait=tell) as connection:
         check_store(connection)
@@ -148,8 +151,10 @@ def fit_analysis_file(options: Namespace, run_id: str, tell: Callable[[str], Non
             create_prediction_views, connection, analysis, prediction_views(connection, analysis, result.fits)
         )
         tables = result.tables
-        # the fits and moments are not needed any more, and DuckDB takes memory to write
+        # the fits and moments are not needed any more, and DuckDB takes memory to write: blocks that it has written it
+        # keeps for as long as there is room
         del result
+        connection.execute(f"set memory_limit = {literal(MEMORY_TO_WRITE)}")
         write_runs(connection, [(record, tables)], analysis.history, beside=views)
     show_command = command("show", database=database, analysis=analysis.analysis)
     sentence = f"Written to schema mlm of {database}. Read it with: {show_command}"

@@ -165,6 +165,11 @@ class Moments:
         return checksum(what, self.n, self.mean, self.scatter, (*self.labels, *self.constants))
 
     @cached_property
+    def derived(self) -> dict[Any, Any]:
+        """What several models derive from these moments alike, by what it is: who needs one first leaves it here."""
+        return {}
+
+    @cached_property
     def _units_by_factor(self) -> dict[GroupingFactor, tuple[Codes, NDArray[Any]]]:
         return {}
 
