@@ -125,7 +125,7 @@ def keep_moments(
     if analysis.partition is None:
         moments = collect_analysis(analysis, connection)
         save_moments(connection, moments, table)
-        return Refresh(moments, (), (), None)
+        return Refresh(lambda: moments, (), (), None)
     with analysis_in_errors(analysis):
         kept = Partitions(
             connection,

@@ -10,9 +10,10 @@ from pathlib import Path
 import polars as pl
 
 from mlm_ops.cli.messages import short_path
+from mlm_ops.cli.printed_tables import UNPRINTED
 from mlm_ops.cli.results import read_results
 from mlm_ops.cli.show import of_analysis, of_models
-from mlm_ops.cli.terminal import OVERVIEW, UNPRINTED, notes_of, with_criteria
+from mlm_ops.cli.terminal import OVERVIEW, notes_of, with_criteria
 from mlm_ops.errors import MlmError
 from mlm_ops.language.options import TableFile
 from mlm_ops.language.spelling import list_names

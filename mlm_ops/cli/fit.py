@@ -25,6 +25,8 @@ from mlm_ops.results.words import one_line, visible
 _OF_FORMULAS = ("estimator", "df", "weights", "residual", "robust", "cluster")
 #: Where the results of an analysis of a file are written, beside the analysis file.
 RESULTS_FILE = "results.duckdb"
+#: What DuckDB may keep in memory while it writes them; eight million rows of random effects need no more.
+MEMORY_TO_WRITE = "256MB"
 
 if TYPE_CHECKING:
     from mlm_ops.analyses.file.analysis import Analysis
@@ -120,6 +122,7 @@ def fit_analysis_file(options: Namespace, run_id: str, tell: Callable[[str], Non
     from mlm_ops.cli.show import all_rows, print_head
     from mlm_ops.cli.terminal import console, show_tables
     from mlm_ops.warehouse.connection import using
+    from mlm_ops.warehouse.sql import literal
 
     with _without_empty_file(database), using(database, wait=options.wait, on_wait=tell) as connection:
         check_store(connection)
@@ -137,8 +140,10 @@ def fit_analysis_file(options: Namespace, run_id: str, tell: Callable[[str], Non
             create_prediction_views, connection, analysis, prediction_views(connection, analysis, result.fits)
         )
         tables = result.tables
-        # the fits and moments are not needed any more, and DuckDB takes memory to write
+        # the fits and moments are not needed any more, and DuckDB takes memory to write: blocks that it has written it
+        # keeps for as long as there is room
         del result
+        connection.execute(f"set memory_limit = {literal(MEMORY_TO_WRITE)}")
         write_runs(connection, [(record, tables)], analysis.history, beside=views)
         drift = read_latest(connection, "drift").filter(run_id=run_id, analysis=analysis.analysis)
     show_command = command("show", database=database, analysis=analysis.analysis)

@@ -21,15 +21,12 @@ from rich.text import Text
 from mlm_ops.analyses.drift_words import one_row_a_number
 from mlm_ops.analyses.store.long_rows import PIECE, copy_rows, models_of_rows, pieces
 from mlm_ops.analyses.store.runs import read_latest
+from mlm_ops.cli.printed_tables import PROSE, PROSE_WIDTH, UNPRINTED, name_of_model
 from mlm_ops.cli.results import no_results, results_path
 from mlm_ops.cli.show import check_models, print_head, run_of
 from mlm_ops.cli.terminal import (
     DROPPED_WHEN_NARROW,
-    PROSE,
-    PROSE_WIDTH,
-    UNPRINTED,
     console,
-    name_of_model,
     readable,
     show_table,
 )

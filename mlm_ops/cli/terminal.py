@@ -8,17 +8,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import polars as pl
-from rich import box
-from rich.cells import cell_len
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from mlm_ops.analyses.file.strategy import WARNING
+from mlm_ops.cli.printed_tables import print_table, printed_table
 from mlm_ops.results.criteria import CRITERIA, comparable
 from mlm_ops.results.text.centering import remarks, versions_table
 from mlm_ops.results.text.side_by_side import NOTE_SUBJECTS, footnotes
-from mlm_ops.results.text.tables import cell_table
 from mlm_ops.results.words import CONTROL_CHARACTERS, REPLACEMENT, message, one_line, visible
 from mlm_ops.structural.largest_indices import MOST_SHOWN, by_size, remarks_on_indices
 from mlm_ops.structural.random_paths import without_random_paths
@@ -116,14 +113,6 @@ OVERVIEW: dict[str, tuple[str, ...]] = {
     ),
     "random_effects": ("group", "unit", "term", "estimate", "std_error", "conf_low", "conf_high"),
 }
-#: The keys stand above the table; what is for copying is there by SQL.
-UNPRINTED = frozenset({"run_id", "analysis", "latex", "markdown", "mathml", "lme4", "mplus", "mermaid", "syntax"})
-#: Text that may go over several lines, and how narrow that may become; names and numbers stay whole.
-PROSE = frozenset(
-    {"formula", "level_equations", "reduced_equation", "notes", "note", "reason", "n_groups", "data", "n_dropped"}
-    | {"meaning", "explanation", "intercept_meaning", "intercept_variance_meaning"}
-)
-PROSE_WIDTH = 24
 #: Rows of a long table that are printed unless all are asked for.
 LONG_TABLES = {
     "random_effects": 10,
@@ -286,16 +275,16 @@ def show_table(
     notes = notes_of(name, body, note)
     body = body.drop("note", "notes", strict=False) if name in NOTE_SUBJECTS else body
     hidden: list[str] = []
-    table = _rich_table(name, body, headings=False)
+    table = printed_table(name, body, headings=False)
     for going in ((), *DROPPED_WHEN_NARROW):
-        if _least_width(target, table) <= target.width:
+        if table.least_width <= target.width:
             break
         # a heading for each model comes before any column goes
         present = [c for c in going if c in body.columns]
         hidden += [c for c in present if body[c].null_count() < body.height]
         body = body.drop(present)
-        table = _rich_table(name, body, headings=True)
-    _print(target, table, width=max(target.width, _least_width(target, table)))
+        table = printed_table(name, body, headings=True)
+    print_table(target, table)
     below = [f"hidden at this width: {', '.join(hidden)}"] if hidden else []
     if limit is not None and frame.height > limit:
         below.append(f"and {frame.height - limit:,} more rows: {visible(all_rows)}")
@@ -315,80 +304,6 @@ def readable(frame: pl.DataFrame) -> pl.DataFrame:
 def notes_of(name: str, frame: pl.DataFrame, note: str | None = None) -> list[str]:
     """What stands below a result table."""
     return [WARNING] if name == "ladder_steps" else [*filter(None, (note,)), *footnotes(name, frame)]
-
-
-def name_of_model(model: str | None) -> str:
-    """What stands above the rows of a model, or those that are of no single one."""
-    return "(all models)" if model is None else model
-
-
-def _least_width(target: Console, table: Table) -> int:
-    """Width below which a name or number would be broken."""
-    return target.measure(table, options=target.options.update(max_width=10_000)).minimum
-
-
-def _print(target: Console, table: Table, width: int) -> None:
-    """Print a table; what is piped has no blanks at the ends of lines."""
-    before, target.width = target.width, width
-    try:
-        if target.is_terminal:
-            target.print(table)
-            return
-        with target.capture() as captured:
-            target.print(table)
-        target.file.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
-    finally:
-        target.width = before
-
-
-def _rich_table(name: str, frame: pl.DataFrame, headings: bool) -> Table:
-    """Lay out a table; columns without any value are left out, a repeated model is named once.
-
-    With `headings` the model stands on a line of its own above its rows, instead of in a column.
-    """
-    # of runs the keys are what the reader looks for
-    unprinted = frozenset[str]() if name == "runs" else UNPRINTED
-    filled = [c for c in frame.columns if c not in unprinted and frame[c].null_count() < frame.height]
-    # rows that are of no single model have none
-    has_models = "model" in filled
-    models = frame["model"] if has_models else pl.Series([None] * frame.height, dtype=pl.String)
-    if has_models and models.n_unique() == 1:
-        name = f"{name} of {models[0]}"
-    repeated = 1 < models.n_unique() < models.len()
-    headings = headings and repeated
-    if models.n_unique() <= 1 or headings:
-        filled = [column for column in filled if column != "model"]
-    table = Table(
-        title=name, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True
-    )
-    written = cell_table(frame.select(filled))
-    # rich would take the blanks behind a number away, so that the heading, too, is at the right already
-    columns = [
-        texts if right else list(map(str.rstrip, texts))
-        for texts, right in zip(written.columns(), written.right, strict=True)
-    ]
-    rows = [[visible(texts[i]) for texts in columns] for i in range(1, frame.height + 1)]
-    if headings:
-        rows = [[f"  {row[0]}", *row[1:]] for row in rows]
-    for heading, (word, *_), texts in zip(filled, columns, zip(*rows, strict=True), strict=True):
-        prose = heading in PROSE
-        above = map(cell_len, map(name_of_model, models)) if headings and heading == filled[0] else ()
-        whole = max(cell_len(word), *map(cell_len, texts), *above)
-        table.add_column(
-            word,
-            no_wrap=not prose,
-            overflow="fold",
-            min_width=min(PROSE_WIDTH, whole) if prose else whole,
-        )
-    for i, (model, row) in enumerate(zip(models, rows, strict=True)):
-        new = i == 0 or model != models[i - 1]
-        if repeated and new and i:
-            table.add_section()
-        if headings and new:
-            table.add_row(Text(name_of_model(model), style="bold"))
-        # Text, so that the brackets of sex[Male] are not taken for markup.
-        table.add_row(*(Text("" if c == "model" and not new else text) for c, text in zip(filled, row, strict=True)))
-    return table
 
 
 @contextmanager

@@ -7,7 +7,7 @@ is given ties Lambda to sigma, so that sigma2 is a parameter then: theta ends in
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -118,6 +118,12 @@ class Criterion:
         """The engine at rho = 0."""
         return self.engine_of(np.zeros(self.n_relative - self.n_random))
 
+    def by(self, reml: bool) -> Criterion:
+        """The restricted or the full likelihood of the same model, with the same engine."""
+        other = replace(self, reml=reml)
+        vars(other)["engine"] = self.engine
+        return other
+
     def start(self) -> Array:
         """Starting value of theta: a consistent estimate of T / sigma2 for one grouping factor, else moderate effects.
 
@@ -148,6 +154,13 @@ class Criterion:
         ]
         relative = [lam @ lam.T + part / sigma2 for lam, part in zip(solution.lams, changes, strict=True)]
         return np.concatenate([b.covariance.near(relative[b.level][b.effects, b.effects]) for b in self.blocks])
+
+    def large_effects(self) -> Array:
+        """Another starting value: independent effects of the residual's standard deviation, as lme4 begins with."""
+        theta = np.zeros(self.n_theta)
+        for block in self.blocks:
+            theta[block.theta] = block.covariance.near(np.eye(block.size))
+        return theta
 
     def other_autocorrelations(self, theta: Array) -> list[Array]:
         """The same theta with other autocorrelations, ascending, where the deviance may be flat around zero; else none.

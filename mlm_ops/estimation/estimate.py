@@ -159,8 +159,19 @@ def estimate_design(design: Design, *, reml: bool, start: Array | None = None) -
     # of crossed factors no matrix is long and thin
     with one_thread(design.cross.cells if design.nested else 0):
         share_left = _share_left(design, criterion)
-        optimum = minimise(criterion, start)
-    solution, fixed, scale = optimum.solution, design.fixed, design.outcome_scale
+        return _estimate_at(design, minimise(criterion, start), criterion, share_left)
+
+
+def estimate_again(estimate: Estimate, *, reml: bool) -> Estimate:
+    """Estimate the same design by the other likelihood, from where the first search ended."""
+    design, criterion = estimate.design, estimate.criterion.by(reml)
+    with one_thread(design.cross.cells if design.nested else 0):
+        return _estimate_at(design, minimise(criterion, estimate.optimum.theta), criterion, estimate.share_left)
+
+
+def _estimate_at(design: Design, optimum: Optimum, criterion: Criterion, share_left: float) -> Estimate:
+    """What an optimum is on the user's scale."""
+    reml, solution, fixed, scale = criterion.reml, optimum.solution, design.fixed, design.outcome_scale
     p = len(solution.beta)
     # plain regression's residual variance has the divisor N - p by either estimator
     sigma2 = solution.sigma2 if design.levels or design.residual else solution.residual / (design.n_obs - p)

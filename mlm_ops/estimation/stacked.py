@@ -7,6 +7,8 @@ be taken along the imaginary axis.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from mlm_ops.moments.arrays import Numbers
@@ -64,3 +66,57 @@ def inverse(chol: list[list[Numbers]]) -> Numbers:
     for i in range(q):
         identity[i, i] = 1.0
     return solve_upper(chol, solve_lower(chol, identity))
+
+
+def unit_cholesky(matrix: Sequence[Sequence[Numbers]]) -> tuple[list[list[Numbers]], list[Numbers]]:
+    """L and D of ``L D L'``, L with ones on its diagonal: no roots, so that a matrix need not be positive definite.
+
+    Parameters
+    ----------
+    matrix
+        The lower triangle, as rows of (J,) elements.
+
+    Returns
+    -------
+    lower, pivots
+        L's rows up to the diagonal, which they leave out, and D's elements.
+    """
+    lower: list[list[Numbers]] = []
+    pivots: list[Numbers] = []
+    for i, elements in enumerate(matrix):
+        scaled: list[Numbers] = []
+        for j in range(i):
+            value = elements[j].copy()
+            for k in range(j):
+                value -= scaled[k] * lower[j][k]
+            scaled.append(value)
+        row = [value / pivot for value, pivot in zip(scaled, pivots, strict=True)]
+        pivot = elements[i].copy()
+        for value, own in zip(scaled, row, strict=True):
+            pivot -= value * own
+        lower.append(row)
+        pivots.append(pivot)
+    return lower, pivots
+
+
+def unit_inverse(lower: Sequence[Sequence[Numbers]], pivots: Sequence[Numbers]) -> Numbers:
+    """The lower triangle of ``(L D L')^-1``, row by row: (q (q + 1) / 2, J)."""
+    # L^-1, row by row, again without its diagonal
+    rows: list[list[Numbers]] = []
+    for i, own in enumerate(lower):
+        row = []
+        for j in range(i):
+            value = -own[j]
+            for k in range(j + 1, i):
+                value -= own[k] * rows[k][j]
+            row.append(value)
+        rows.append(row)
+    elements: list[Numbers] = []
+    for i in range(len(rows)):
+        weighted = [1.0 / pivots[i], *(rows[k][i] / pivots[k] for k in range(i + 1, len(rows)))]
+        for j in range(i + 1):
+            value = weighted[0] * (1.0 if i == j else rows[i][j])
+            for k in range(i + 1, len(rows)):
+                value += weighted[k - i] * rows[k][j]
+            elements.append(value)
+    return np.array(elements)

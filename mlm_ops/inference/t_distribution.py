@@ -1,6 +1,6 @@
-"""Student's t distribution: two-sided p values and critical values, by numpy alone.
+"""Student's t distribution, two-sided p values and critical values, and critical values of F, by numpy alone.
 
-``scipy.special`` has both, and its import takes as long as all the rest of a first fit. The tests compare the two.
+``scipy.special`` has them, and its import takes as long as all the rest of a first fit. The tests compare the two.
 With ``s = sqrt(df) sinh(v)`` the tail beyond t is the integral of ``cosh(v) ** -df``, whose logarithm is concave: the
 p value is the tail's integral over that from zero on, so that no gamma function is needed.
 """
@@ -20,6 +20,12 @@ _STEP = 0.1
 _POINTS = np.arange(-40, 61) * _STEP
 _PLACES = np.exp(_POINTS - np.exp(-_POINTS))
 _WEIGHTS = _STEP * _PLACES * (1 + np.exp(-_POINTS))
+#: Where the density of F's z is zero in double precision.
+_FAR = 300.0
+#: The density of F's z with few degrees of freedom falls more steeply, and takes half the step.
+_F_POINTS = np.arange(-80, 121) * _STEP / 2
+_F_PLACES = np.exp(_F_POINTS - np.exp(-_F_POINTS))
+_F_WEIGHTS = _STEP / 2 * _F_PLACES * (1 + np.exp(-_F_POINTS))
 #: Newton's method takes about six steps: one that changes the value by less doubles the digits that agree.
 _LAST_CHANGE, _MOST_STEPS = 1e-9, 60
 
@@ -63,6 +69,42 @@ def critical_value(df: ArrayLike, confidence: ArrayLike) -> Array:
             if not (np.abs(change) > _LAST_CHANGE * values).any():
                 break
         return np.asarray(np.sqrt(degrees) * np.sinh(values))
+
+
+def f_critical_value(df1: float, df2: float, alpha: float) -> float:
+    """The statistic that F exceeds with a probability of at most a half: ``qf(1 - alpha, df1, df2)``.
+
+    The logarithm of F's tail is concave in ``z = log(F) / 2``, whose density is highest at zero: Fisher (1924),
+    Proceedings of the International Congress of Mathematics, Toronto, 805-813.
+    """
+    z, whole = 0.0, _f_tail(df1, df2, 0.0) + _f_tail(df2, df1, 0.0)
+    for _ in range(_MOST_STEPS):
+        # the density relative to that at zero
+        height = np.exp(_f_log_density(df1, df2, 0.0, np.array(z)))
+        tail = _f_tail(df1, df2, z)
+        change = (np.log(height * tail / whole) - np.log(alpha)) * tail
+        z += float(change)
+        if abs(change) <= _LAST_CHANGE * abs(z):
+            break
+    return float(np.exp(2 * z))
+
+
+def _f_tail(df1: float, df2: float, z: float) -> float:
+    """The density of z at ``z + s`` relative to that at z, integrated over s from zero on."""
+    slope = df1 * df2 * np.expm1(2 * z) / (df1 * np.exp(2 * z) + df2)
+    step = 1 / (slope + np.sqrt(df1 * df2 / (df1 + df2)))
+    with np.errstate(under="ignore"):
+        return float(step * (np.exp(_f_log_density(df1, df2, z, step * _F_PLACES)) @ _F_WEIGHTS))
+
+
+def _f_log_density(df1: float, df2: float, z: float, distances: Array) -> Array:
+    """The logarithm of the density at ``z + s`` relative to that at z, (...,), each s being zero or more."""
+    odds = df1 / df2 * np.exp(2 * z)
+    # of two forms that are equal the one whose logarithm is the smaller
+    if odds < 1:
+        s = np.minimum(distances, _FAR)
+        return np.asarray(df1 * s - (df1 + df2) / 2 * np.log1p(odds / (1 + odds) * np.expm1(2 * s)))
+    return np.asarray(-df2 * distances - (df1 + df2) / 2 * np.log1p(np.expm1(-2 * distances) / (1 + odds)))
 
 
 def _degrees(df: ArrayLike) -> Array:

@@ -132,6 +132,12 @@ def _one_character(value: Any) -> str:
     return str(value)
 
 
+def _yes_or_no(value: Any) -> bool:
+    """Return what an analysis file has as true or false, which are texts there."""
+    words = {"true": True, "false": False}
+    return words[value.lower()] if isinstance(value, str) and value.lower() in words else take_flag(value)
+
+
 def _encoding(value: Any) -> str:
     """Return the name of an encoding of text that Python has, and that files are written in."""
     try:
@@ -248,6 +254,7 @@ FILE_KEYS = {
         Option("decimal", '"." or ","', take_one_of((".", ",")), AnalysisError, what="Unknown decimal."),
         Option("thousands", 'one character, such as "." or ","', _one_character, AnalysisError),
         Option("encoding", "an encoding, such as utf-8, latin-1 or utf-16", _encoding, AnalysisError),
+        Option("header", "true, if the first line names the columns, or false", _yes_or_no, AnalysisError),
         Option("null", 'a word or a list of words, such as ["-999"]', _words, AnalysisError),
         Option("sheet", "the name of an Excel sheet", take_nonblank_text, AnalysisError),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -32,3 +33,18 @@ def texts(labels: NDArray[Any]) -> NDArray[Any]:
     import polars as pl  # 0.1 s, and not needed by a fit of few units
 
     return pl.Series(labels).cast(pl.String).to_numpy()
+
+
+def joined(columns: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """Return names of units that several columns identify, (n,): their texts, joined by ``:``.
+
+    Where the texts of two columns or more have colons, theirs stand behind a backslash: the units ``1:2``, ``3`` and
+    ``1``, ``2:3`` are two.
+    """
+    parts = [column.astype(str) for column in columns]
+    if sum(bool((np.char.find(part, ":") >= 0).any()) for part in parts) > 1:
+        parts = [np.char.replace(np.char.replace(part, "\\", "\\\\"), ":", "\\:") for part in parts]
+    names = parts[0]
+    for part in parts[1:]:
+        names = np.char.add(np.char.add(names, ":"), part)
+    return names

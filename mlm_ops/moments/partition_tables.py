@@ -17,7 +17,7 @@ from mlm_ops.moments.record import Moments, Schema
 from mlm_ops.moments.residual import ResidualMoments
 from mlm_ops.moments.scan import as_residual, by_part, moments_query, residual_query
 from mlm_ops.moments.storage import sibling, table_claim
-from mlm_ops.moments.survey import count_parts
+from mlm_ops.moments.survey import count_parts, survey_partitions
 from mlm_ops.warehouse.faults import first_line
 from mlm_ops.warehouse.ownership import replace_table
 from mlm_ops.warehouse.relation import quoted_table
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 Facts = list[dict[str, Any]]
-"""A row a partition: ``part``, ``n_rows``, ``fingerprint``, and the count of missing values of each needed column."""
+"""A row a partition: ``part``, ``n_rows``, ``fingerprint``, and what else `survey_partitions` says of it."""
 
 
 @dataclass(frozen=True)
@@ -55,20 +55,31 @@ class Parts:
 
     def create(self, source: Source, needs: Needs, schema: Schema) -> None:
         """Collect the moments of every partition from the rows, by one GROUP BY."""
-        self.replace("parts", f"as {self._moments(source, needs, schema)}")
+        part = category(self.column)
+        self.replace("parts", f"as {self._moments(source, needs, schema, part)}")
 
     def create_residual(self, source: Source, needs: Needs, schema: Schema) -> None:
         """Collect every partition's sums for the residual structures, by one GROUP BY a structure."""
         for i, structure in enumerate(needs.residuals):
             self.replace(f"residual_parts_{i}", f"as {self._sums(source, needs, schema, structure)}")
 
-    def exchange(self, names: Sequence[str], rows: Source | None, needs: Needs, schema: Schema) -> None:
-        """Delete partitions, and insert those of these rows."""
+    def exchange(
+        self, names: Sequence[str], rows: Source | None, needs: Needs, schema: Schema, present: Sequence[str]
+    ) -> None:
+        """Delete partitions, and insert those of these rows.
+
+        Parameters
+        ----------
+        present
+            The partitions that have rows.
+        """
         residual = [self._residual_table(i) for i in range(len(needs.residuals))]
         for table in (self._parts, self._facts, *residual):
             self.run(f"delete from {table} where part in ({', '.join(map(literal, names))})")
         if rows is not None:
-            self.run(f"insert into {self._parts} {self._moments(rows, needs, schema)}")
+            # the name of one partition is a constant, which need not be written for each row
+            part = literal(present[0]) if len(present) == 1 else category(self.column)
+            self.run(f"insert into {self._parts} {self._moments(rows, needs, schema, part)}")
             for table, structure in zip(residual, needs.residuals, strict=True):
                 self.run(f"insert into {table} {self._sums(rows, needs, schema, structure)}")
 
@@ -95,21 +106,33 @@ class Parts:
         columns: dict[str, NDArray[Any]] = self.run(sql).fetchnumpy()
         return columns
 
-    def facts_of(self, source: Source, needs: Needs) -> Facts:
-        """Count and fingerprint the partitions of these rows.
+    def fingerprints(self, source: Source, needs: Needs) -> Facts:
+        """Count and fingerprint the partitions of all rows: ``part``, ``n_rows`` and ``fingerprint``.
 
         Raises
         ------
         DataError
             Rows that lie in no partition.
         """
-        rows = count_parts(source, needs, category(self.column))
-        n_without_part = next((row["n_rows"] for row in rows if row["part"] is None), 0)
+        return self._without_gaps(count_parts(source, needs, identifier(self.column)))
+
+    def facts_of(self, source: Source, needs: Needs) -> Facts:
+        """Count, fingerprint and survey the partitions of these rows.
+
+        Raises
+        ------
+        DataError
+            Rows that lie in no partition.
+        """
+        return self._without_gaps(survey_partitions(source, needs, self.column))
+
+    def _without_gaps(self, facts: Facts) -> Facts:
+        n_without_part = sum(row["n_rows"] for row in facts if row["part"] is None)
         if n_without_part:
             raise DataError(
                 f"{n_without_part} rows have no value of {self.column!r}, the partition. Fill or filter them."
             )
-        return rows
+        return facts
 
     def create_facts(self, origin: str) -> None:
         """Create an empty table of facts, and a table that holds the origin of the partitions."""
@@ -206,9 +229,9 @@ class Parts:
     def _origin(self) -> str:
         return quoted_table(sibling(self.table, "origin"))
 
-    def _moments(self, source: Source, needs: Needs, schema: Schema) -> str:
+    def _moments(self, source: Source, needs: Needs, schema: Schema, part: str) -> str:
         """Return the GROUP BY with the partition as first key, so that the rows of a partition lie together."""
-        return by_part(moments_query(source, needs, schema, category(self.column)), len(schema.keys))
+        return by_part(moments_query(source, needs, schema, part), len(schema.keys))
 
     def _sums(self, source: Source, needs: Needs, schema: Schema, structure: Residual) -> str:
         return by_part(residual_query(source, needs, schema, structure, category(self.column)), len(schema.keys))

@@ -6,8 +6,9 @@ that each can be added to the total or subtracted from it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from mlm_ops.errors import DataError, RowsChangedError
@@ -27,8 +28,17 @@ from mlm_ops.moments.scan import (
     scan_until_right,
     varying_constants,
 )
-from mlm_ops.moments.storage import claim_tables, load_moments, transaction, write_moments
-from mlm_ops.moments.survey import Survey, check_values, take_survey
+from mlm_ops.moments.storage import (
+    StoredMoments,
+    claim_tables,
+    describe_update,
+    load_moments,
+    read_description,
+    transaction,
+    write_moments,
+)
+from mlm_ops.moments.survey import Survey, check_values, pooled_survey
+from mlm_ops.moments.totals import Totals
 from mlm_ops.warehouse.source import Source
 
 if TYPE_CHECKING:
@@ -41,18 +51,23 @@ class Refresh:
 
     Attributes
     ----------
-    moments
-        Moments of all partitions together.
+    read_moments
+        Reads the moments of all partitions together, which `moments` does when it is first asked for.
     scanned, dropped
         Partitions whose rows were read, and those that were taken out.
     rebuild_reason
         Why all partitions were read again; None if they were not, and at the first build.
     """
 
-    moments: Moments
+    read_moments: Callable[[], Moments]
     scanned: tuple[str, ...]
     dropped: tuple[str, ...]
     rebuild_reason: str | None
+
+    @cached_property
+    def moments(self) -> Moments:
+        """Moments of all partitions together."""
+        return self.read_moments()
 
 
 @dataclass(frozen=True)
@@ -107,7 +122,7 @@ class Partitions:
     def _refresh(self, needs: Needs, names: Sequence[str] | None) -> Refresh:
         claim_tables(self.connection, self.table)
         # before the transaction, which a query of a table that does not exist would end
-        before = load_moments(self.connection, self.table) if self._parts.exist() else None
+        before = read_description(self.connection, self.table) if self._parts.exist() else None
         origin = self._parts.read_origin()
         part_names = None if names is None else self._parts.names_of(self.source, names)
         with transaction(self.connection):
@@ -118,14 +133,19 @@ class Partitions:
             if not self._match(before, needs):
                 return self._build(needs, "the models ask for other moments")
             if part_names is None:
-                part_names = self._parts.changes(self._parts.facts_of(self.source, needs))
-            return self._update(before, needs, part_names)
+                part_names = self._parts.changes(self._parts.fingerprints(self.source, needs))
+            if not part_names:
+                return Refresh(self._load, (), (), None)
+            return self._update(Totals(self.connection, before), needs, part_names)
+
+    def _load(self) -> Moments:
+        return load_moments(self.connection, self.table)
 
     @property
     def _parts(self) -> Parts:
         return Parts(self.connection, self.table, self.column)
 
-    def _match(self, before: Moments, needs: Needs) -> bool:
+    def _match(self, before: StoredMoments, needs: Needs) -> bool:
         """Tell whether the stored partitions have the moments that the models need now, and no others."""
         schema = before.schema
         if schema.levels.keys() != set(needs.all_categories):
@@ -155,44 +175,54 @@ class Partitions:
         parts.create_facts(parts.origin_of(source))
         parts.keep_facts(facts, needs)
         moments = self._keep(needs, as_moments(schema, survey, total))
-        return Refresh(moments, tuple(row["part"] for row in facts), (), why)
+        return Refresh(lambda: moments, tuple(row["part"] for row in facts), (), why)
 
-    def _update(self, before: Moments, needs: Needs, names: tuple[str, ...]) -> Refresh:
-        if not names:
-            return Refresh(before, (), (), None)
-        parts, schema = self._parts, before.schema
+    def _update(self, totals: Totals, needs: Needs, names: tuple[str, ...]) -> Refresh:
+        parts, schema = self._parts, totals.stored.schema
         rows = parts.rows_of(self.source, names)
         facts = parts.facts_of(rows, needs)
-        survey = take_survey(rows, needs) if facts else None
-        if survey is not None:
-            self._check_facts(facts, survey)
-            try:
-                check_values(needs, survey)
-            except DataError as error:
-                raise error.before(f"{self.column} {', '.join(names)}") from error
-            if new := _new_levels(schema, survey):
-                return self._build(needs, new)
+        survey = pooled_survey(rows, needs, facts)
+        try:
+            check_values(needs, survey)
+        except DataError as error:
+            raise error.before(f"{self.column} {', '.join(names)}") from error
+        if new_levels := _new_levels(schema, survey):
+            return self._build(needs, new_levels)
+        present = tuple(row["part"] for row in facts)
         old = _part_moments(schema, parts.merge(schema, names))
-        new_rows = rows if survey is not None and survey.n_complete else None
-        parts.exchange(names, new_rows, needs, schema)
+        parts.exchange(names, rows if survey.n_complete else None, needs, schema, present)
         sums = parts.merge(schema, names)
-        if survey is not None:
-            check_unchanged(rows.description, survey, sums)
-        result = exchange(before, old, _part_moments(schema, sums))
+        check_unchanged(rows.description, survey, sums)
+        new = _part_moments(schema, sums)
+        # strata and labels that repeat across levels are found of all units
+        rewrites = bool(needs.residuals) or len(self.levels) > 1 or totals.are_better_rewritten(old, new)
+        result, judged = (exchange(self._load(), old, new), None) if rewrites else totals.exchange(old, new)
         if varying := varying_constants(schema.constants, sums) | result.moved_constants:
             labels = ", ".join(label(c) for c in schema.constants if c in varying)
             return self._build(needs, f"{labels} no longer has one value in each unit")
-        total = _part_moments(schema, parts.merge(schema)) if result.lost_digits else result.moments
-        if not total.n_units:
-            raise DataError(f"No rows are left after {self.column} {', '.join(names)}. The moments are as they were.")
-        if old.n_units and (loss := lost_variation(total)):
-            return self._build(needs, loss)
+        merged = _part_moments(schema, parts.merge(schema)) if result.lost_digits else None
+        if old.n_units:
+            total = merged or judged or result.moments
+            if not total.n_units:
+                raise DataError(
+                    f"No rows are left after {self.column} {', '.join(names)}. The moments are as they were."
+                )
+            if loss := lost_variation(total):
+                return self._build(needs, loss)
         parts.keep_facts(facts, needs)
-        n_rows, n_dropped = parts.counts()
-        moments = self._keep(needs, replace(total, n_rows=n_rows, n_dropped=n_dropped))
-        present = {row["part"] for row in facts}
+        whole = merged or (result.moments if rewrites else None)
+        read_moments = self._keep_update(needs, totals.stored, whole)
         scanned, dropped = (tuple(n for n in names if (n in present) == there) for there in (True, False))
-        return Refresh(moments, scanned, dropped, None)
+        return Refresh(read_moments, scanned, dropped, None)
+
+    def _keep_update(self, needs: Needs, stored: StoredMoments, whole: Moments | None) -> Callable[[], Moments]:
+        """Keep the moments if all units were computed, else what describes them; return what reads them."""
+        n_rows, n_dropped = self._parts.counts()
+        if whole is None:
+            describe_update(self.connection, stored, n_rows, n_dropped)
+            return self._load
+        moments = self._keep(needs, replace(whole, n_rows=n_rows, n_dropped=n_dropped))
+        return lambda: moments
 
     def _check_facts(self, facts: Facts, survey: Survey) -> None:
         """Compare the number of rows of the partitions with the survey's."""

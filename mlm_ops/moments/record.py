@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mlm_ops.errors import DataError
 from mlm_ops.language.columns import Monomial
 from mlm_ops.language.model import GroupingFactor, Residual, Variable, group_name, label
-from mlm_ops.moments.arrays import Array, Codes, texts
+from mlm_ops.moments.arrays import Array, Codes, joined, texts
 from mlm_ops.moments.residual import ResidualMoments
 from mlm_ops.moments.sums import (
     PackedSums,
@@ -165,6 +165,11 @@ class Moments:
         return checksum(what, self.n, self.mean, self.scatter, (*self.labels, *self.constants))
 
     @cached_property
+    def derived(self) -> dict[Any, Any]:
+        """What several models derive from these moments alike, by what it is: who needs one first leaves it here."""
+        return {}
+
+    @cached_property
     def _units_by_factor(self) -> dict[GroupingFactor, tuple[Codes, NDArray[Any]]]:
         return {}
 
@@ -176,7 +181,7 @@ class Moments:
         codes
             (J,) index of the factor's unit.
         labels
-            (J_group,) names of the factor's units, those of several columns joined by ``:``.
+            (J_group,) names of the factor's units, those of several columns joined by `joined`.
         """
         if group not in self._units_by_factor:
             self._units_by_factor[group] = self._find_units(self.columns_of(group))
@@ -214,11 +219,7 @@ class Moments:
         for values, inverse in parts:
             numbers = numbers * len(values) + inverse
         _, first, codes = np.unique(numbers, return_index=True, return_inverse=True)
-        columns = [texts(values)[inverse[first]].astype(str) for values, inverse in parts]
-        names = columns[0]
-        for column in columns[1:]:
-            names = np.char.add(np.char.add(names, ":"), column)
-        return codes.astype(np.int64), names
+        return codes.astype(np.int64), joined([texts(values)[inverse[first]] for values, inverse in parts])
 
 
 @dataclass(frozen=True)
@@ -240,8 +241,14 @@ class Exchange:
     lost_digits: bool
 
 
-def exchange(whole: Moments, old: Moments, new: Moments) -> Exchange:
+def exchange(whole: Moments, old: Moments, new: Moments, others: Moments | None = None) -> Exchange:
     """Take rows out of moments and put others in; only the units of these rows are computed.
+
+    Parameters
+    ----------
+    others
+        Moments of further rows, whose units are in none of the three: by a row's share of all is judged which digits
+        are lost.
 
     Raises
     ------
@@ -264,7 +271,7 @@ def exchange(whole: Moments, old: Moments, new: Moments) -> Exchange:
         raise DataError("The part to subtract has units with more rows than the whole has in them.")
     rest = take_out(before, old.sums)
     write_units(sums, old_units, rest)
-    lost_digits = has_lost_digits(before, rest, sums)
+    lost_digits = has_lost_digits(before, rest, *([sums] if others is None else [sums, others.sums]))
     stays = n[units] > 0
     constants = [
         _spread(size, new_units, theirs, units[stays], ours[stays])

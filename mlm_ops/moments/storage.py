@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from mlm_ops.errors import DataError
 from mlm_ops.language import model as nodes
-from mlm_ops.language.model import Factor, Variable, label
+from mlm_ops.language.model import Factor, Residual, Variable, label
 from mlm_ops.moments.record import Moments, Schema
 from mlm_ops.moments.residual import ResidualMoments
 from mlm_ops.moments.sums import lower_by_rows, packed_size
@@ -30,7 +31,7 @@ from mlm_ops.warehouse.ownership import (
     with_schema,
 )
 from mlm_ops.warehouse.relation import quoted_table, table_parts
-from mlm_ops.warehouse.sql import qualified
+from mlm_ops.warehouse.sql import literal, qualified
 
 if TYPE_CHECKING:
     import duckdb
@@ -185,6 +186,21 @@ def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
 
 def write_moments(connection: duckdb.DuckDBPyConnection, moments: Moments, table: str) -> None:
     """`save_moments` inside a transaction of the caller's."""
+    description = pl.DataFrame({"description": [json.dumps(_describe(moments))]})
+    parts = {"": moments_frame(moments), "description": description}
+    for i, residual in enumerate(moments.residuals.values()):
+        parts[f"residual_{i}"] = _residual_frame(residual)
+    *place, own_schema, name = with_schema(connection, table_parts(table))
+    relations = find_relations(connection, own_schema, *place)
+    for suffix, content in parts.items():
+        claim = table_claim(connection, qualified(*place, own_schema, name), suffix)
+        connection.register("mlm_frame", ArrowStream(content))
+        replace_table(connection, claim, "as from mlm_frame", relations)
+        connection.unregister("mlm_frame")
+
+
+def moments_frame(moments: Moments) -> pl.DataFrame:
+    """Make the table of moments, a row a unit."""
     schema = moments.schema
     names = ["*".join(label(a) for a in m) for m in schema.monomials]
     # products are of deviations already: their center is 0
@@ -201,18 +217,15 @@ def write_moments(connection: duckdb.DuckDBPyConnection, moments: Moments, table
     ]
     columns += [(f"deviation_{name}", moments.mean[i]) for i, name in enumerate(names)]
     distinct = _distinct_names([name for name, _ in columns])
-    frame = pl.DataFrame([_series(name, values) for name, (_, values) in zip(distinct, columns, strict=True)])
-    description = pl.DataFrame({"description": [json.dumps(_describe(moments))]})
-    parts = {"": frame, "description": description}
-    for i, residual in enumerate(moments.residuals.values()):
-        parts[f"residual_{i}"] = _residual_frame(residual)
-    *place, own_schema, name = with_schema(connection, table_parts(table))
-    relations = find_relations(connection, own_schema, *place)
-    for suffix, content in parts.items():
-        claim = table_claim(connection, qualified(*place, own_schema, name), suffix)
-        connection.register("mlm_frame", ArrowStream(content))
-        replace_table(connection, claim, "as from mlm_frame", relations)
-        connection.unregister("mlm_frame")
+    return pl.DataFrame([moments_series(name, values) for name, (_, values) in zip(distinct, columns, strict=True)])
+
+
+def moments_series(name: str, values: NDArray[Any]) -> pl.Series:
+    """Make a column of labels, sums or constants."""
+    if values.dtype == object:
+        # of no texts polars would make a column of a type that DuckDB takes for whole numbers
+        return pl.Series(name, values.tolist(), dtype=None if len(values) else pl.String)
+    return pl.Series(name, values)
 
 
 def _distinct_names(names: Sequence[str]) -> list[str]:
@@ -231,8 +244,37 @@ def _distinct_names(names: Sequence[str]) -> list[str]:
     return list(by_lower_case.values())
 
 
-def load_moments(connection: duckdb.DuckDBPyConnection, table: str) -> Moments:
-    """Read stored moments, equal to the last bit.
+@dataclass(frozen=True)
+class StoredMoments:
+    """The description of stored moments.
+
+    Attributes
+    ----------
+    table
+        Their table.
+    schema
+        Of the moments.
+    text
+        The description as it is stored, as JSON.
+    """
+
+    table: str
+    schema: Schema
+    text: Mapping[str, Any]
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the table has the columns of this version: those of the first have no deviations."""
+        return bool(self.text.get("version", 1) == VERSION)
+
+    @property
+    def residuals(self) -> dict[Residual, dict[str, Any]]:
+        """The residual structures, each with the facts of its sums."""
+        return {_node(key): facts for key, facts in self.text["residuals"]}
+
+
+def read_description(connection: duckdb.DuckDBPyConnection, table: str) -> StoredMoments:
+    """Read what describes stored moments.
 
     Raises
     ------
@@ -243,45 +285,94 @@ def load_moments(connection: duckdb.DuckDBPyConnection, table: str) -> Moments:
 
     try:
         row = connection.execute(f"select description from {quoted_table(sibling(table, 'description'))}").fetchone()
-        columns = connection.execute(f"select * from {quoted_table(table)}").fetchnumpy()
     except duckdb.CatalogException as error:
-        raise DataError(f"There are no moments in table {table!r}. Collect them first.") from error
+        raise _no_moments(table) from error
     if row is None:
         raise DataError(f"The description of {table} is empty. Collect the moments again.")
-    description = json.loads(row[0])
+    text = json.loads(row[0])
     schema = Schema(
-        keys=tuple(description["keys"]),
-        centers={_node(n): c for n, c in description["centers"]},
-        monomials=tuple(tuple(_node(n) for n in factors) for factors in description["monomials"]),
-        constants=tuple(_node(n) for n in description["constants"]),
-        levels={name: tuple(levels) for name, levels in description["levels"].items()},
-        text_columns=frozenset(description["text_columns"]),
+        keys=tuple(text["keys"]),
+        centers={_node(n): c for n, c in text["centers"]},
+        monomials=tuple(tuple(_node(n) for n in factors) for factors in text["monomials"]),
+        constants=tuple(_node(n) for n in text["constants"]),
+        levels={name: tuple(levels) for name, levels in text["levels"].items()},
+        text_columns=frozenset(text["text_columns"]),
     )
-    values = list(columns.values())
+    return StoredMoments(table, schema, text)
+
+
+def describe_update(
+    connection: duckdb.DuckDBPyConnection, stored: StoredMoments, n_rows: int, n_dropped: Mapping[str, int]
+) -> None:
+    """Describe moments some of whose units were replaced: their counts, and that the units are in no order."""
+    text = {**stored.text, "n_rows": n_rows, "n_dropped": dict(n_dropped), "in_order": False}
+    table = quoted_table(sibling(stored.table, "description"))
+    connection.execute(f"update {table} set description = {literal(json.dumps(text))}")
+
+
+def load_moments(connection: duckdb.DuckDBPyConnection, table: str) -> Moments:
+    """Read stored moments, equal to the last bit.
+
+    Raises
+    ------
+    DataError
+        There is no such table, or it was not written by `save_moments`.
+    """
+    import duckdb
+
+    stored = read_description(connection, table)
+    keys = ", ".join(str(i + 1) for i in range(len(stored.schema.keys)))
+    order = f" order by {keys}" if keys and not stored.text.get("in_order", True) else ""
+    try:
+        moments = read_moments(connection, stored, f"select * from {quoted_table(table)}{order}")
+    except duckdb.CatalogException as error:
+        raise _no_moments(table) from error
+    text = stored.text
+    return replace(
+        moments,
+        n_rows=text["n_rows"],
+        n_dropped=text["n_dropped"],
+        nested_in={name: tuple(group) for name, group in text["nested_in"].items()},
+        # an earlier mlm-ops did not keep them
+        ranges={_node(n): (low, high) for n, low, high in text.get("ranges", ())},
+        residuals={
+            structure: _read_residual(connection, sibling(table, f"residual_{i}"), facts)
+            for i, (structure, facts) in enumerate(stored.residuals.items())
+        },
+    )
+
+
+def read_moments(connection: duckdb.DuckDBPyConnection, stored: StoredMoments, query: str) -> Moments:
+    """Read units of stored moments, without what is known of all rows together.
+
+    Parameters
+    ----------
+    query
+        Returns all columns of some rows.
+    """
+    schema = stored.schema
+    values = list(connection.execute(query).fetchnumpy().values())
     k, size = len(schema.keys), len(schema.monomials)
     first_scatter = k + 1 + size
     first_constant = first_scatter + packed_size(size)
     past_constants = first_constant + len(schema.constants)
     # in the first version the means are the deviations
-    deviations = values[past_constants:] if description.get("version", 1) > 1 else values[k + 1 : first_scatter]
+    deviations = values[past_constants:] if stored.is_current else values[k + 1 : first_scatter]
     units = len(values[k])
     return Moments(
         schema=schema,
         labels=tuple(np.asarray(v) for v in values[:k]),
         n=np.asarray(values[k], dtype=float),
         mean=np.array(deviations, dtype=float).reshape(size, units),
-        scatter=np.array(values[first_scatter:first_constant], dtype=float).reshape(-1, units),
+        scatter=np.array(values[first_scatter:first_constant], dtype=float).reshape(packed_size(size), units),
         constants=tuple(np.asarray(v) for v in values[first_constant:past_constants]),
-        n_rows=description["n_rows"],
-        n_dropped=description["n_dropped"],
-        nested_in={name: tuple(group) for name, group in description["nested_in"].items()},
-        # an earlier mlm-ops did not keep them
-        ranges={_node(n): (low, high) for n, low, high in description.get("ranges", ())},
-        residuals={
-            _node(key): _read_residual(connection, sibling(table, f"residual_{i}"), facts)
-            for i, (key, facts) in enumerate(description["residuals"])
-        },
+        n_rows=0,
+        n_dropped={},
     )
+
+
+def _no_moments(table: str) -> DataError:
+    return DataError(f"There are no moments in table {table!r}. Collect them first.")
 
 
 def _residual_frame(moments: ResidualMoments) -> pl.DataFrame:
@@ -326,10 +417,6 @@ def _describe(moments: Moments) -> dict[str, Any]:
 
 def _constant_name(variable: Variable) -> str:
     return variable.column if isinstance(variable, Factor) else label(variable)
-
-
-def _series(name: str, values: Any) -> pl.Series:
-    return pl.Series(name, values.tolist() if values.dtype == object else values)
 
 
 def _json(value: Any) -> Any:

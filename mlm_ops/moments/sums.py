@@ -133,7 +133,7 @@ def take_out(sums: PackedSums, part: PackedSums) -> PackedSums:
     return n_rest, shift, scatter
 
 
-def has_lost_digits(before: PackedSums, after: PackedSums, total: PackedSums) -> bool:
+def has_lost_digits(before: PackedSums, after: PackedSums, *total: PackedSums) -> bool:
     """Tell whether so much was taken out of a unit that rounding errors show in the rest.
 
     Rows with a value of 1e9 leave the rounding of its square behind, a hundred times the square of a value of 1.
@@ -143,12 +143,12 @@ def has_lost_digits(before: PackedSums, after: PackedSums, total: PackedSums) ->
     before, after
         Sums of the units that rows were taken out of.
     total
-        Sums of all units, afterwards.
+        Sums of all units, afterwards, in one or several records.
     """
-    rows = total[0].sum()
+    rows = sum(sums[0].sum() for sums in total)
     if not rows:
         return False
-    of_a_row = _second_moments(total).sum(axis=1, keepdims=True) / rows
+    of_a_row = sum(_second_moments(sums).sum(axis=1, keepdims=True) for sums in total) / rows
     is_lost = _LEAST * _second_moments(before) > _second_moments(after) + of_a_row
     return bool((is_lost & (after[0] > 0)).any())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import duckdb
@@ -95,18 +96,63 @@ def take_survey(source: Source, needs: Needs) -> Survey:
 
 def survey_parts(source: Source, needs: Needs, part: str) -> dict[Any, Survey]:
     """Survey each part that has rows, by the value of an expression; without ranges, and without what varies."""
+    return {row["part"]: _survey_of_part(source, needs, row) for row in _part_rows(source, needs, part)}
+
+
+def _part_rows(source: Source, needs: Needs, part: str) -> list[dict[str, Any]]:
     arguments = {"units": units(source, needs), "complete": needs.complete, **needs.arguments}
+    return _rows(source, render("part_survey", relation=source.relation, part=part, **arguments))
+
+
+def _survey_of_part(source: Source, needs: Needs, row: Mapping[str, Any]) -> Survey:
     unknown = {f"varies_x{i}": False for i in range(len(needs.all_numbers))}
     unknown |= {f"varies_c{i}": False for i in range(len(needs.all_categories))}
-    rows = _rows(source, render("part_survey", relation=source.relation, part=part, **arguments))
-    return {row["part"]: read_survey(source, needs, unknown | row, row) for row in rows}
+    return read_survey(source, needs, unknown | dict(row), row)
 
 
-def count_parts(source: Source, needs: Needs, part: str) -> list[dict[str, Any]]:
-    """Count each value of an expression: ``part``, ``n_rows``, ``fingerprint``, and missing values by column."""
-    arguments = {name: needs.arguments[name] for name in ("numbers", "categories")}
-    facts = render("partition_facts", relation=source.relation, partition=part, units=units(source, needs), **arguments)
-    return _rows(source, facts)
+def count_parts(source: Source, needs: Needs, part: str, complete: str | None = None) -> list[dict[str, Any]]:
+    """Count each value of an expression, as text: the columns of the macro `partition_facts`."""
+    columns = {name: needs.arguments[name] for name in ("numbers", "categories")}
+    sql = render(
+        "partition_facts",
+        relation=source.relation,
+        partition=part,
+        units=units(source, needs),
+        complete=complete,
+        **columns,
+    )
+    return _rows(source, sql)
+
+
+def survey_partitions(source: Source, needs: Needs, column: str) -> list[dict[str, Any]]:
+    """Survey each value of a column, as `count_parts` counts them; with missing values by column, ``missing_...``."""
+    rows = count_parts(source, needs, identifier(column), needs.complete)
+    gaps: dict[str | None, dict[str, Any]] = {}
+    # counting them costs as much as all else, and is needed only if there are any
+    if any(row["n_complete"] < row["n_rows"] for row in rows):
+        gaps = {row["part"]: row for row in _part_rows(source, needs, category(column))}
+    none = dict.fromkeys(needs.gaps().values(), 0)
+    return [none | {name: gaps.get(row["part"], none)[name] for name in none} | row for row in rows]
+
+
+def pooled_survey(source: Source, needs: Needs, rows: Sequence[Mapping[str, Any]]) -> Survey:
+    """Return the survey of the partitions of `survey_partitions` together; of none, one of no rows."""
+    if not rows:
+        return Survey(0, 0, dict.fromkeys(needs.gaps(), 0), {}, {}, {}, frozenset())
+    pooled: dict[str, Any] = {}
+    n_complete, whole = sum(row["n_complete"] for row in rows), [row for row in rows if row["n_complete"]]
+    for name in rows[0].keys() - {"part", "fingerprint"}:
+        values = [row[name] for row in whole]
+        if name.startswith(("missing_", "n_")):
+            pooled[name] = sum(row[name] for row in rows)
+        elif name.startswith("levels_"):
+            pooled[name] = sorted({level for levels in values for level in levels})
+        elif name.startswith("mean_"):
+            # an infinite value in one partition makes this mean infinite or NaN, and so is refused
+            pooled[name] = sum(row["n_complete"] / n_complete * row[name] for row in whole)
+        else:
+            pooled[name] = (min if name.startswith("min_") else max)(values, default=None)
+    return _survey_of_part(source, needs, pooled)
 
 
 def fingerprint(source: Source, needs: Needs) -> str:
@@ -138,7 +184,7 @@ def read_survey(source: Source, needs: Needs, row: Mapping[str, Any], gaps: Mapp
 def in_order(source: Source, column: str, levels: Sequence[str]) -> tuple[str, ...]:
     """Sort the levels of a factor: numbers by size, an ENUM's as declared, texts by code point."""
     if source.is_numeric(column):
-        return tuple(sorted(levels, key=float))
+        return tuple(sorted(levels, key=Decimal))  # as floats, whole numbers beyond 2^53 would be equal
     enum_values = [text.replace("''", "'") for text in re.findall(r"'((?:[^']|'')*)'", source.types[column])]
     return tuple(sorted(levels, key=enum_values.index if enum_values else str))
 

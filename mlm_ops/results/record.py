@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlm_ops.estimation.design.groups import meanings
-from mlm_ops.estimation.estimate import Estimate, estimate_design
+from mlm_ops.estimation.estimate import Estimate, estimate_again
+from mlm_ops.inference.effect_sizes.variation import VarianceSplit, split_variance
 from mlm_ops.inference.fixed.tests import DF_METHODS, CoefficientMethod, CoefficientTests, coefficient_tests
 from mlm_ops.inference.random.effects import RandomEffects, random_effects
 from mlm_ops.inference.random.rank import CovarianceRank, covariance_ranks
@@ -121,7 +122,7 @@ class FitRecord:
         """The same model by maximum likelihood, by which models with other fixed parts compare."""
         if self.estimator == "ml":
             return self.estimate
-        return estimate_design(self.estimate.design, reml=False, start=self.estimate.optimum.theta)
+        return estimate_again(self.estimate, reml=False)
 
     def estimate_by(self, estimator: Estimator) -> Estimate:
         """Estimate the same model by this estimator, for its likelihood."""
@@ -129,7 +130,7 @@ class FitRecord:
             return self.estimate
         if estimator == "ml":
             return self.by_ml
-        return estimate_design(self.estimate.design, reml=True, start=self.estimate.optimum.theta)
+        return estimate_again(self.estimate, reml=True)
 
     @cached_property
     def tests(self) -> CoefficientTests:
@@ -150,6 +151,11 @@ class FitRecord:
     def ranks(self) -> list[CovarianceRank]:
         """The rank and the eigenvalues of each grouping factor's T, lowest level first."""
         return covariance_ranks(self.estimate)
+
+    @cached_property
+    def variance_split(self) -> VarianceSplit:
+        """The variance of the outcome that the model implies, part by part."""
+        return split_variance(self.model, self.moments, self.estimate)
 
     @cached_property
     def block_effects(self) -> list[RandomEffects]:

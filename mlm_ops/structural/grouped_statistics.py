@@ -10,7 +10,7 @@ import numpy as np
 from mlm_ops.errors import DataError, IdentificationError
 from mlm_ops.language.model import GroupingFactor, group_name
 from mlm_ops.language.spelling import list_names
-from mlm_ops.moments.arrays import Array
+from mlm_ops.moments.arrays import Array, joined, texts
 from mlm_ops.moments.record import Moments
 from mlm_ops.moments.survey import run
 from mlm_ops.results.words import count
@@ -103,9 +103,13 @@ def lost_groups(source: Source, moments: Moments, group: GroupingFactor) -> dict
     rows = run(source, f"select {columns}, count(*) from {source.relation} group by all").fetchall()
     if sum(row[-1] for row in rows) != moments.n_rows:
         return {}
-    present = set(map(str, moments.units_of(group)[1]))
-    sizes = {":".join(values): size for *values, size in rows if None not in values}
-    return {name: sizes[name] for name in sorted(sizes.keys() - present)}
+    labels = [texts(moments.labels[moments.schema.keys.index(name)]) for name in moments.columns_of(group)]
+    present = set(zip(*(own.tolist() for own in labels), strict=True))
+    lost = [(values, size) for *values, size in rows if None not in values and tuple(values) not in present]
+    if not lost:
+        return {}
+    names = joined([np.array(values) for values in zip(*(values for values, _ in lost), strict=True)])
+    return dict(sorted(zip(names.tolist(), (size for _, size in lost), strict=True)))
 
 
 def moments_by_group(

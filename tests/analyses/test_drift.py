@@ -190,3 +190,12 @@ def test_the_sums_do_not_depend_on_the_order_of_the_groups(order):
     assert change.n == 2002
     # 1e8 and -1e8, and a thousand times 1 and -1
     assert change.squares == 2e16 + 2000
+
+
+def test_units_of_one_name_in_an_earlier_store(data):
+    """Names of units of several columns are their own now; those of runs before may stand twice."""
+    now, before = stored("b", data.filter(pl.col("g") > 0)), stored("a", data)
+    lists = before.tables["influence_lists"]
+    doubled = lists.with_columns(unit=pl.when(pl.col("unit") == "2").then(pl.lit("1")).otherwise("unit"))
+    found = drift(now, StoredRun("a", before.tables | {"influence_lists": doubled}), 0.05)
+    assert parameters_of(found)["std_error"].null_count() == 0

@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console
 
 import mlm_ops as mlm
+from mlm_ops.cli import printed_tables
 from mlm_ops.cli.show import print_results
 from mlm_ops.cli.terminal import show_centering, show_table, show_tables
 from tests.structural.cases import data
@@ -56,6 +57,15 @@ def test_headings_come_before_columns_go() -> None:
     assert "hidden" not in text
     assert "\n slopes_as_outcomes\n" in text
     assert "\n random_slope        (Intercept)" in shown(FIXED, 200)
+
+
+@pytest.mark.parametrize("width", [112, 200])
+def test_lines_of_a_pipe_are_those_that_rich_lays_out(width: int, monkeypatch) -> None:
+    wide = FIXED.with_columns(term=pl.Series(["日本", "é", "sex[Male]", ""]), model=pl.Series([None, "a", "a", "b"]))
+    tables = (("fixed_effects", FIXED), ("fixed_effects", FIXED[:2]), ("icc", FIXED[:1]), ("fixed_effects", wide))
+    plain = [shown(frame, width, name) for name, frame in tables]
+    monkeypatch.setattr(printed_tables.PrintedTable, "is_plain", False)
+    assert plain == [shown(frame, width, name) for name, frame in tables]
 
 
 def test_left_out_rows_are_counted_with_the_command_for_them() -> None:

@@ -60,3 +60,24 @@ def test_eight_correlated_random_effects() -> None:
     assert fit.converged
     errors = fit.variance_errors.tau[0]
     assert np.abs((fit.estimate.tau[0] - root @ root.T) / errors).max() < 4.5
+
+
+#: g, h, x and y of 23 rows.
+FEW = """
+0 3 .71 .09, 2 3 .38 -2.26, 5 1 -1.1 .05, 3 3 -.91 -1.93, 2 4 .86 1.5, 4 2 1.75 .96,
+2 1 .27 -1.25, 3 2 .31 .63, 4 4 .22 -1.48, 1 1 .9 -.65, 0 4 .97 -1.71, 3 4 1.4 .52,
+1 4 1.05 1.32, 4 2 1.08 .35, 3 0 -.62 .46, 5 3 -.76 .04, 0 2 .66 2.17, 0 1 .41 -2.29,
+2 1 -1.63 -.54, 1 1 .72 -.19, 5 4 1.06 3.9, 4 1 -.26 -1.27, 1 0 -.95 -1.68
+"""
+
+
+def test_a_lower_minimum_beside_that_at_zero() -> None:
+    """In 17 units the deviance is 80.0646 at a variance of zero and 79.8382 beyond a barrier; lme4 finds that."""
+    rows = pl.DataFrame(
+        [list(map(float, row.split())) for row in FEW.split(",")], schema=["g", "h", "x", "y"], orient="row"
+    )
+    fit = mlm.fit("y ~ x + (1 | g:h)", rows, estimator="ml")
+    # lme4 1.1-31: logLik -39.9191, slope 0.329, standard deviation 1.329, to the digits printed
+    assert fit.fit_statistics["log_likelihood"][0] == pytest.approx(-39.9191, abs=5e-5)
+    assert fit.fixed_effects["estimate"][1] == pytest.approx(0.329, abs=5e-4)
+    assert fit.variance_components["std_dev"][0] == pytest.approx(1.329, abs=5e-4)

@@ -52,7 +52,7 @@ def test_no_example_is_left_out() -> None:
 def test_a_new_project_around_a_file(tmp_path: Path) -> None:
     shutil.copy(ROOT / "pipelines" / "data" / "hsb.csv", tmp_path / "students.csv")
     install, commands = COMMANDS[0].split("\n", 1)
-    assert install.split("#")[0].strip() == "pip install './mlm-ops[dagster]'"
+    assert install.split("#")[0].strip() == "pip install './mlm-ops[dagster,report]'"
     output = shell(commands, tmp_path)
     assert (tmp_path / "exams" / "warehouse" / "results.duckdb").exists()
     # lme4's 12.63697

@@ -14,6 +14,7 @@ import mlm_ops as mlm
 from mlm_ops.errors import DataError, FormulaError
 from mlm_ops.inference.prediction.rows import predict
 from mlm_ops.moments import collect as collect_module
+from mlm_ops.plugins.duckdb import register
 
 N = 400
 
@@ -140,6 +141,27 @@ def test_enum_of_duckdb_keeps_its_order() -> None:
     connection.execute("create table t as select * replace (kind::enum('b', 'a', 'c') as kind) from rows")
     fit = mlm.fit("y ~ kind + C(kind, sum):x", "t", connection=connection)
     assert list(fit.fixed_effects["term"][1:3]) == ["kind[a]", "kind[c]"]
+
+
+@pytest.mark.parametrize("kind", ["bigint", "ubigint", "hugeint", "decimal(38, 0)", "decimal(30, 3)"])
+def test_levels_of_long_numbers_have_an_order(kind: str) -> None:
+    """As doubles they are equal: 1541815603606036480 and the next five."""
+    expected = [f"id[154181560360603648{i}{'.000' if kind.endswith('3)') else ''}]" for i in range(1, 6)]
+    with duckdb.connect() as connection:
+        register(connection)
+        made = "(1541815603606036480 + (i * 7919) % 13 % 6)"
+        rows = (
+            f"select {made}::{kind} as id, i % 20 as g, i * 37 % 11 + (i * 7919) % 13 % 6 as y from range(600) as r(i)"
+        )
+        for order in ("i", "-i", "hash(i)"):
+            connection.execute(f"create or replace table rows as {rows} order by {order}")
+            fit = mlm.fit("y ~ C(id) + (1 | g)", "rows", connection=connection).fixed_effects
+            assert fit["term"].to_list()[1:] == expected
+            # the reference is the smallest number: the mean of its rows is 5 in every order
+            assert fit["estimate"][0] == pytest.approx(5.0, abs=0.05)
+            by_sql = connection.execute("select term, estimate from mlm('y ~ C(id) + (1 | g)', 'rows')").fetchall()
+            assert [term for term, _ in by_sql[1:]] == expected
+            assert [estimate for _, estimate in by_sql] == pytest.approx(fit["estimate"].to_list(), rel=1e-9)
 
 
 def test_dates_are_refused() -> None:

@@ -229,3 +229,27 @@ def test_names_of_whole_numbers_are_the_same_few_or_many(monkeypatch):
     many = arrays.texts(numbers)
     assert few.dtype == many.dtype
     assert few.tolist() == many.tolist() == ["7", "-3", "0", "4611686018427387904", "7"]
+
+
+#: Labels of two columns; the names of their units, in order.
+JOINED = {
+    "a colon in both": ((["1:2", "1", "4"], ["3", "2:3", "5"]), ["1\\:2:3", "1:2\\:3", "4:5"]),
+    "and a backslash": ((["a:", "a\\"], ["b:", ":b"]), ["a\\::b\\:", "a\\\\:\\:b"]),
+    "a colon in one": ((["x:1", "y"], ["3", "4"]), ["x:1:3", "y:4"]),
+    "a time": ((["x", "y"], ["10:00", "10:30"]), ["x:10:00", "y:10:30"]),
+}
+
+
+@pytest.mark.parametrize("what", JOINED)
+def test_units_of_several_columns_have_names_of_their_own(what: str) -> None:
+    (first, second), expected = JOINED[what]
+    g, h = first * 4, second * 4
+    y = [float(i % 7 + i % 3) for i in range(len(g))]
+    rows = pl.DataFrame({"g": g, "h": h, "y": y})
+    fit = mlm.fit("y ~ 1 + (1 | g:h)", rows)
+    assert sorted(fit.random_effects["unit"]) == sorted(expected)
+    # each row's prediction has its own unit's effect
+    effects = dict(fit.random_effects.select("unit", "estimate").iter_rows())
+    predicted = fit.predict(pl.DataFrame({"g": first, "h": second}))["prediction"]
+    intercept = fit.fixed_effects["estimate"][0]
+    assert predicted.to_list() == pytest.approx([intercept + effects[name] for name in expected], abs=1e-12)

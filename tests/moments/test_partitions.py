@@ -15,6 +15,7 @@ from mlm_ops.language.formula import parse_formula
 from mlm_ops.language.model import Model
 from mlm_ops.language.request import Request
 from mlm_ops.language.structures import parse_residual
+from mlm_ops.moments import totals
 from mlm_ops.moments.collect import collect
 from mlm_ops.moments.partitions import Partitions
 from mlm_ops.moments.record import Moments
@@ -35,6 +36,12 @@ def connection() -> Iterator[duckdb.DuckDBPyConnection]:
     with duckdb.connect() as connection:
         connection.execute(ROWS)
         yield connection
+
+
+@pytest.fixture(autouse=True, params=[0.0, 1e9], ids=["all units", "touched units"])
+def most_touched(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is exchanged, the totals are read and written whole, or only the units that the rows touch."""
+    monkeypatch.setattr(totals, "MOST_TOUCHED", request.param)
 
 
 def partitions(connection: duckdb.DuckDBPyConnection, model: Model = MODEL, column: str = "day") -> Partitions:
@@ -108,6 +115,147 @@ def test_partitions_of_rows_without_groups(connection: duckdb.DuckDBPyConnection
     refresh = partitions(connection, model).refresh()
     assert (len(refresh.scanned), refresh.rebuild_reason) == (5, None)
     assert_same(refresh.moments, connection, model)
+
+
+FEW_A_DAY = """
+create table t as
+select 'g' || (i * 7 % 60) as u_1, i * 7 % 60 // 20 as u_0, date '2026-01-01' + (i * 7 % 60 // 6)::int as day,
+       sin(i) * 3 + i % 7 as x, (i * 7 % 60) % 4 as w, case when i * 7 % 60 < 6 then 'a' else 'b' end as f,
+       cos(i * i) + i * 7 % 60 / 50 + sin(i) as y
+from range(1200) rows(i)
+"""
+FEW = parse_formula("y ~ x * w + f + (x | u_0/u_1)")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "update t set y = y * 2, x = x - 1 where day = '2026-01-03'",
+        "insert into t select 'new', 2, date '2026-01-03', x, 3, 'b', y from t where u_1 = 'g7'",
+        "insert into t select u_1, u_0, date '2026-03-01', x + 1, w, f, y from t where u_1 in ('g7', 'g31', 'g59')",
+        "delete from t where day = '2026-01-03'",
+        "delete from t where day = '2026-01-03' and u_1 = 'g13'",
+    ],
+    ids=["corrected", "new group", "added", "deleted", "group deleted"],
+)
+def test_groups_without_rows_in_the_partition_stay_as_they_are(
+    change: str, connection: duckdb.DuckDBPyConnection
+) -> None:
+    """To the last bit; and their keys may have the names that our queries give to keys."""
+    connection.execute(f"drop table t; {FEW_A_DAY}")
+    partitions(connection, FEW).refresh()
+    connection.execute("create table before as from m")
+    connection.execute(change)
+    touched = (
+        "select u_1 from t where day in ('2026-01-03', '2026-03-01') union select 'g' || (12 + i) from range(6) r(i)"
+    )
+    refresh = partitions(connection, FEW).refresh()
+    assert refresh.rebuild_reason is None
+    assert_same(refresh.moments, connection, FEW)
+    others = f"u_1 not in ({touched})"
+    query = f"select count(*) from (from before where {others} intersect from m where {others})"
+    assert (
+        connection.execute(query).fetchall()
+        == connection.execute(f"select count(*) from before where {others}").fetchall()
+    )
+    assert connection.execute("select count(*) from m").fetchall() == [(refresh.moments.n_units,)]
+
+
+def test_the_totals_of_few_groups_are_changed_and_of_many_written_anew(
+    connection: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two fifths of the groups divide the two; 6 of 60, and 30 of 60."""
+    monkeypatch.setattr(totals, "MOST_TOUCHED", 0.4)
+    connection.execute(f"drop table t; {FEW_A_DAY}")
+    partitions(connection, FEW).refresh()
+    numbers = []
+    for days in (["2026-01-03"], [f"2026-01-0{day}" for day in range(1, 6)]):
+        connection.execute("update t set y = y + 1")
+        partitions(connection, FEW).refresh(days)
+        # a table that is replaced gets another number
+        numbers += connection.execute("select table_oid from duckdb_tables() where table_name = 'm'").fetchall()
+        assert connection.execute("select count(*) from duckdb_tables() where temporary").fetchall() == [(0,)]
+    assert numbers[0] != numbers[1]
+    partitions(connection, FEW).refresh(["2026-01-04"])
+    assert connection.execute("select table_oid from duckdb_tables() where table_name = 'm'").fetchall() == numbers[1:]
+
+
+def test_a_hundred_refreshes_of_few_groups_keep_their_digits(connection: duckdb.DuckDBPyConnection) -> None:
+    connection.execute(f"drop table t; {FEW_A_DAY}")
+    partitions(connection, FEW).refresh()
+    for round_ in range(100):
+        day = f"2026-01-0{1 + round_ % 5}"
+        connection.execute(f"update t set y = y * {1.5 if round_ // 5 % 2 else 1 / 1.5} where day = '{day}'")
+        refresh = partitions(connection, FEW).refresh([day])
+    assert_same(refresh.moments, connection, FEW)
+
+
+@pytest.mark.parametrize("wrong", [1e6, 1e9, 1e12])
+def test_a_wrong_value_in_few_groups_leaves_no_trace(wrong: float, connection: duckdb.DuckDBPyConnection) -> None:
+    """What is left in its unit is compared with a row's share of all units, of those too that were not read."""
+    connection.execute(f"drop table t; {FEW_A_DAY}")
+    # the unit keeps rows of another day, whose sum the square of the wrong value would spoil
+    connection.execute("insert into t select u_1, u_0, date '2026-03-01', x + 1, w, f, y from t where u_1 = 'g13'")
+    partitions(connection, FEW).refresh()
+    connection.execute("create table right_rows as from t")
+    connection.execute(f"update t set x = {wrong} where day = '2026-01-03' and u_1 = 'g13'")
+    partitions(connection, FEW).refresh(["2026-01-03"])
+    connection.execute("delete from t; insert into t from right_rows")
+    refresh = partitions(connection, FEW).refresh(["2026-01-03"])
+    assert refresh.rebuild_reason is None
+    assert_same(refresh.moments, connection, FEW)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ("delete from t where day = '2026-01-01'", "f has lost the level a"),
+        ("update t set w = 1 where day = '2026-01-03'", None),
+    ],
+)
+def test_what_few_groups_take_away_is_judged_by_all(
+    change: str, reason: str | None, connection: duckdb.DuckDBPyConnection
+) -> None:
+    """The levels and values that the other groups have count: only those that none has are lost."""
+    connection.execute(f"drop table t; {FEW_A_DAY}")
+    if reason is None:
+        # w differs in the groups of one other day alone
+        connection.execute("update t set w = 1 where day not in ('2026-01-03', '2026-01-09')")
+    else:
+        connection.execute("insert into t select u_1, u_0, day, x + 2, w, 'c', y from t where day = '2026-01-09'")
+        connection.execute("delete from t where day = '2026-01-09' and f = 'b'")
+    partitions(connection, FEW).refresh()
+    connection.execute(change)
+    refresh = partitions(connection, FEW).refresh()
+    assert refresh.rebuild_reason == reason
+    assert_same(refresh.moments, connection, FEW)
+
+
+def test_a_partition_that_never_had_rows_changes_nothing(connection: duckdb.DuckDBPyConnection) -> None:
+    connection.execute(f"drop table t; {FEW_A_DAY}")
+    before = partitions(connection, FEW).refresh().moments.checksum
+    refresh = partitions(connection, FEW).refresh(["2030-01-01"])
+    assert (refresh.scanned, refresh.dropped, refresh.rebuild_reason) == ((), ("2030-01-01",), None)
+    assert refresh.moments.checksum == before
+
+
+def test_rows_of_which_none_is_complete_change_no_moments(connection: duckdb.DuckDBPyConnection) -> None:
+    before = partitions(connection).refresh().moments
+    connection.execute("insert into t select g, date '2026-02-01', null, w, f, y from t where g = 2")
+    refresh = partitions(connection).refresh()
+    assert refresh.scanned == ("2026-02-01",)
+    assert refresh.moments.checksum == before.checksum
+    assert (refresh.moments.n_rows, refresh.moments.n_dropped["x"]) == (1044, 44)
+
+
+def test_missing_partitions_are_counted_whatever_stands_for_them(connection: duckdb.DuckDBPyConnection) -> None:
+    """NaN and null are two values to put rows together by, and the same to a reader."""
+    connection.execute(
+        "alter table t add column wave double; update t set wave = case when g = 1 then 'nan'::double end"
+    )
+    connection.execute("update t set wave = 1 where g > 5")
+    with pytest.raises(DataError, match=r"^264 rows have no value of 'wave', the partition\. Fill or filter them\.$"):
+        partitions(connection, column="wave").refresh()
 
 
 def test_a_hundred_refreshes_keep_their_digits(connection: duckdb.DuckDBPyConnection) -> None:

@@ -41,8 +41,8 @@ def after_survey(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Any]
 
     def hook(do: Callable[[], Any]) -> list[int]:
         calls: list[int] = []
-        for module in (scan, collecting, partitions):
-            take = module.take_survey
+        for module, name in ((scan, "take_survey"), (collecting, "take_survey"), (partitions, "pooled_survey")):
+            take = getattr(module, name)
 
             def take_and_call(*arguments: Any, take: Any = take) -> Any:
                 survey = take(*arguments)
@@ -50,7 +50,7 @@ def after_survey(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Any]
                 do()
                 return survey
 
-            monkeypatch.setattr(module, "take_survey", take_and_call)
+            monkeypatch.setattr(module, name, take_and_call)
         return calls
 
     return hook

@@ -35,6 +35,15 @@ def test_every_finding_is_part_of_one_sentence() -> None:
     )
 
 
+def test_a_finding_whose_numbers_are_withheld() -> None:
+    """As `min_publish_n` leaves those of all effects, where a small group is among them."""
+    result = assumptions("m", pl.DataFrame([vars(Finding("normality", "school", term="(Intercept)", flagged=True))]))
+    assert result.description == (
+        "Of model m, the effects (Intercept) of school are not normal (the numbers are withheld, as small groups are "
+        "among them)."
+    )
+
+
 def test_notes_of_a_structural_model_that_is_not_published_are_not_told() -> None:
     """They have numbers of its rows, and metadata are published too."""
     result = sem_not_singular(fitted("path_demo"), [])

@@ -117,6 +117,7 @@ def test_without_the_extra_it_is_a_page_without_pictures(
     assert metadata["missing"] == (
         "Pictures need the package vl-convert-python. Install it with: pip install 'mlm-ops[report]'."
     )
+    assert metadata["summary"].endswith(f" kB, 0 pictures. {metadata['missing']}")
     assert "<svg" not in (warehouse.results.parent / "report" / "small.html").read_text()
 
 

@@ -110,7 +110,13 @@ def test_a_browser_opens_where_there_is_a_screen(
 
 def test_a_server_that_ends_by_itself(project: Path, started: Any) -> None:
     started("raise SystemExit(3)")
-    with pytest.raises(ProjectError, match=r"ended by itself, with status 3\. Its last words are in .*ui\.log"):
+    with pytest.raises(ProjectError, match=r"ended by itself, with status 3\. All that it said is in .*ui\.log"):
+        serve_ui(project, free_port(), str)
+
+
+def test_a_server_that_fails_says_why(project: Path, started: Any) -> None:
+    started("print('some words'); raise ImportError('no such module.')")
+    with pytest.raises(ProjectError, match=r"with status 1: ImportError: no such module\. All that it said is in"):
         serve_ui(project, free_port(), str)
 
 

@@ -19,7 +19,7 @@ from mlm_ops.warehouse.files.reading import FileOptions
 from mlm_ops.warehouse.sandbox import Reach
 from tests.warehouse.test_files import FORMULA, MISSING, _hive, _rows, _text
 
-KEYS = "delimiter, quote, decimal, thousands, encoding, null, sheet"
+KEYS = "delimiter, quote, decimal, thousands, encoding, header, null, sheet"
 LATE = 30_000
 
 
@@ -277,3 +277,46 @@ def test_files_of_one_name_in_two_folders_are_two(tmp_path: Path) -> None:
             sources.append(open_rows(analysis, connection))
         sums = [source.query(f"select sum(y) from {source.relation}").fetchall() for source in sources]
     assert sums == [[(3,)], [(6,)]]
+
+
+YEARS = "school,2019,2020\n" + "".join(f"s{i % 8},{i * 7 % 13},{i * 11 % 17}\n" for i in range(100))
+SAID = (
+    "the first line is a row, 'school', '2019', '2020', and the columns are called column0 and so on: if it names the "
+    "columns, write options: {header: true} in an analysis file"
+)
+
+
+def test_a_first_line_with_numbers_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(YEARS)
+    fit = mlm.fit("column2 ~ column1 + (1 | column0)", tmp_path / "a.csv")
+    assert fit.fit_statistics["n_obs"][0] == 101
+    assert fit.reading is not None
+    assert fit.reading.assumptions == SAID
+
+
+@pytest.mark.parametrize(
+    ("header", "names", "n_obs"), [("true", ["school", "2019", "2020"], 100), ("false", None, 101)]
+)
+def test_whether_the_first_line_names_the_columns(
+    header: str, names: list[str] | None, n_obs: int, tmp_path: Path
+) -> None:
+    (tmp_path / "a.csv").write_text(YEARS)
+    analysis = parse_analysis(f"{{analysis: a, data: a.csv, options: {{header: {header}}}, models: {{m: y ~ x}}}}")
+    assert analysis.options == FileOptions(header=header == "true")
+    connection, reading = read_file(tmp_path / "a.csv", "t", analysis.options)
+    columns = [row[0] for row in connection.sql("describe t").fetchall()]
+    assert columns == (names or ["column0", "column1", "column2"])
+    assert connection.sql("select count(*) from t").fetchall() == [(n_obs,)]
+    assert reading.assumptions == ""
+
+
+def test_dates_in_two_ways_are_text(tmp_path: Path) -> None:
+    """DuckDB takes the one for the type of all, and fails at the other."""
+    days = [f"2020-01-{i % 28 + 1:02d}" if i < 57 else f"{i % 28 + 1:02d}/03/2020" for i in range(60)]
+    rows = "".join(f"{day},{i % 8},{i * 7 % 13},{i * 5 % 11}.956\n" for i, day in enumerate(days))
+    (tmp_path / "a.csv").write_text("day,g,x,y\n" + rows)
+    connection, _ = read_file(tmp_path / "a.csv", "t")
+    assert connection.sql("select day from t").fetchall() == [(day,) for day in days]
+    assert connection.sql("select typeof(x), typeof(y), count(*) from t group by all").fetchall() == [
+        ("BIGINT", "DOUBLE", 60)
+    ]

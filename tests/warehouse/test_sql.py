@@ -160,6 +160,16 @@ REASONS = {
         "self._origin": "a quoted table",
         "table": "a quoted table",
     },
+    "mlm_ops/moments/storage.py": {
+        "table": "a quoted table",
+        "order": "numbers of columns",
+    },
+    "mlm_ops/moments/totals.py": {
+        "self._table": "a quoted table",
+        "is_touched": "comparisons of quoted names",
+        "', '.join(sums)": "aggregates of quoted names",
+        "UNITS": "a table of ours",
+    },
     "mlm_ops/warehouse/sql.py": {
         "name(column)": "a quoted name, or a rendered expression",
         "argument": "a rendered expression",

@@ -266,7 +266,7 @@ def _guess_outcome(
         raise UndecidedError(
             "outcome",
             f"No column looks like an outcome: numbers with {FEWEST_VALUES} or more values that vary within groups. "
-            f"Name it with --outcome. The columns are {list_names(c.name for c in columns)}.",
+            f"Name it with --outcome. The columns are {list_names(order)}.",
         )
     place = {name: i for i, name in enumerate(order)}
     first, last = (pick(candidates, key=lambda c: place[c.name]) for pick in (min, max))

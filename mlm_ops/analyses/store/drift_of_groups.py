@@ -48,7 +48,10 @@ class Influences:
 
 
 def compare_groups(
-    connection: Connection, schema: str, parameters: Mapping[RunPair, Iterable[tuple[str, Symbols]]]
+    connection: Connection,
+    schema: str,
+    parameters: Mapping[RunPair, Iterable[tuple[str, Symbols]]],
+    written: Mapping[tuple[str, str], pl.DataFrame] | None = None,
 ) -> dict[RunPair, Groups]:
     """Compare the groups of pairs of runs.
 
@@ -58,6 +61,8 @@ def compare_groups(
         The schema of the store.
     parameters
         Of each pair the models and parameters that are compared, `RESIDUAL` of each model among them.
+    written
+        The rows of ``influence_lists`` of runs that were just written, by run and analysis, which need not be read.
     """
     changes: dict[RunPair, dict[tuple[str, Symbols], GroupChange]] = {pair: {} for pair in parameters}
     counts: dict[RunPair, dict[str, list[Counts]]] = {pair: {} for pair in parameters}
@@ -68,7 +73,7 @@ def compare_groups(
             by_model.setdefault(model, {}).setdefault(pair, []).append(symbols)
     # model by model, as a run has millions of them
     for model, symbols_by_pair in by_model.items():
-        influences = _influences(connection, schema, model, symbols_by_pair)
+        influences = _influences(connection, schema, model, symbols_by_pair, written or {})
         for pair, of_model in symbols_by_pair.items():
             now, before = (influences.get((run, pair.analysis)) for run in (pair.now, pair.before))
             if now is None or before is None:
@@ -88,14 +93,20 @@ def compare_groups(
 
 
 def _influences(
-    connection: Connection, schema: str, model: str, pairs: Iterable[RunPair]
+    connection: Connection,
+    schema: str,
+    model: str,
+    pairs: Iterable[RunPair],
+    written: Mapping[tuple[str, str], pl.DataFrame],
 ) -> dict[tuple[str, str], Influences]:
-    """Read the influences of a model in both runs of all pairs, by run and analysis."""
+    """The influences of a model in both runs of all pairs, by run and analysis."""
     analyses_by_run: dict[str, dict[str, None]] = {}
-    for pair in pairs:
-        for run in (pair.now, pair.before):
-            analyses_by_run.setdefault(run, {})[pair.analysis] = None
     influences: dict[tuple[str, str], Influences] = {}
+    for key in dict.fromkeys((run, pair.analysis) for pair in pairs for run in (pair.now, pair.before)):
+        if key not in written:
+            analyses_by_run.setdefault(key[0], {})[key[1]] = None
+        elif (own := written[key].filter(pl.col("model") == model)).height:
+            influences[key] = _of_model(own)
     # a query for each run finds its rows side by side; one for all would join, and copy the rows
     for run, analyses in analyses_by_run.items():
         rows: pl.DataFrame = connection.sql(
@@ -104,8 +115,9 @@ def _influences(
             where run_id = {literal(run)} and analysis in ({", ".join(map(literal, analyses))})
             and model = {literal(model)}"""
         ).pl()
-        for (analysis,), own in rows.partition_by("analysis", as_dict=True, maintain_order=True).items():
-            influences[run, analysis] = _of_model(own)
+        # to tell the rows of several apart copies them
+        parts = [rows] if len(analyses) == 1 else rows.partition_by("analysis", maintain_order=True)
+        influences |= {(run, part["analysis"][0]): _of_model(part) for part in parts if part.height}
     return influences
 
 
@@ -144,8 +156,11 @@ def _compare(now: Influences, before: Influences, pairs: Collection[Symbols]) ->
 
 
 def _of_units(units: pl.Series, own: pl.Series, values: Array) -> Array:
-    """(J, S) values of all units, zero for those that the run does not have."""
-    places = pl.DataFrame({"unit": own}).with_row_index("place")
+    """(J, S) values of all units, zero for those that the run does not have.
+
+    In stores of before 0.2 two units of several columns may have one name; of these the first stands for both.
+    """
+    places = pl.DataFrame({"unit": own}).with_row_index("place").unique("unit", keep="first", maintain_order=True)
     at = pl.DataFrame({"unit": units}).join(places, on="unit", how="left", maintain_order="left")["place"]
     rows: Array = np.where(at.is_not_null().to_numpy()[:, None], values[at.fill_null(0).to_numpy()], 0.0)
     return rows

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cache
 from importlib.metadata import version
@@ -125,13 +125,17 @@ def _runs(connection: Connection, schema: str, analyses: Iterable[str]) -> list[
 RunKey = tuple[str, str]
 
 
-def write_drift(connection: Connection, schema: str, runs: Sequence[RunKey], history: History) -> None:
+def write_drift(
+    connection: Connection, schema: str, runs: Mapping[RunKey, Mapping[str, pl.DataFrame]], history: History
+) -> None:
     """Fill table ``drift``: compare each finished run with the one before it and with the baseline.
 
     Parameters
     ----------
     schema
         The schema of the store, which has the other tables of these runs already.
+    runs
+        The tables of each run.
     """
     finished = finished_runs(connection, schema, [analysis for _, analysis in runs])
     # keyed by both runs, because the previous run is often the baseline too
@@ -149,6 +153,7 @@ def write_drift(connection: Connection, schema: str, runs: Sequence[RunKey], his
         connection,
         schema,
         {RunPair(now[1], now[0], before[0]): symbol_pairs(stored[now], stored[before]) for now, before in pairs},
+        {key: tables["influence_lists"] for key, tables in runs.items() if "influence_lists" in tables},
     )
     frames = []
     for (now, before), names in pairs.items():

@@ -77,7 +77,8 @@ def prediction_views(connection: Connection, analysis: Analysis, fits: Mapping[s
     """
     if not analysis.predictions or not _has_lasting_rows(connection, analysis):
         return []
-    return [_view(connection, analysis, model, fit) for model, fit in fits.items()]
+    relation = _rows_relation(connection, analysis)
+    return [_view(relation, analysis, model, fit) for model, fit in fits.items()]
 
 
 def _has_lasting_rows(connection: Connection, analysis: Analysis) -> bool:
@@ -101,13 +102,13 @@ def _attached(connection: Connection, relation: str) -> str | None:
     )
 
 
-def _view(connection: Connection, analysis: Analysis, model: str, fit: Fit) -> PredictionView:
+def _view(relation: str, analysis: Analysis, model: str, fit: Fit) -> PredictionView:
     name, query = view_name(analysis.analysis, model), fit.prediction_query
     units = {
         f"{name}__units_{i}": unit_table.frame.filter(unit_table.n >= analysis.min_publish_n)
         for i, unit_table in enumerate(query.units)
     }
-    sql = query.sql(_rows_relation(connection, analysis), [_in_schema(table) for table in units])
+    sql = query.sql(relation, [_in_schema(table) for table in units])
     return PredictionView(name, _remark(analysis), sql, units)
 
 

@@ -123,7 +123,7 @@ def write_runs(
             if rows.height:
                 insert_frame(connection, qualified(RESULTS, name), rows, columns)
         history = history or History()
-        write_drift(connection, RESULTS, [(run.run_id, run.analysis) for run, _ in runs], history)
+        write_drift(connection, RESULTS, {(run.run_id, run.analysis): tables for run, tables in runs}, history)
         remove_outdated(connection, RESULTS, RESULT_TABLES, [run.analysis for run, _ in runs], history)
         if beside is not None:
             beside()

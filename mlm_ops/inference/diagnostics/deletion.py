@@ -8,7 +8,9 @@ Handbook of Multilevel Analysis, section 3.5; Demidenko and Stukel (2005), Stati
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,10 +21,11 @@ from mlm_ops.estimation.criterion import Criterion
 from mlm_ops.estimation.design.build import build_design
 from mlm_ops.estimation.estimate import Estimate, estimate_design
 from mlm_ops.estimation.nested import CHUNK, Nest, build_nest, eliminate_below
-from mlm_ops.estimation.stacked import cholesky, inverse, premultiply, solve_lower, solve_upper
+from mlm_ops.estimation.stacked import premultiply, unit_cholesky, unit_inverse
 from mlm_ops.language.model import Model
 from mlm_ops.moments.arrays import Array, Numbers
 from mlm_ops.moments.record import Moments
+from mlm_ops.moments.sums import lower_by_rows, packed_diagonal, packed_place, packed_size
 
 #: A step along the imaginary axis: the derivative without a difference (Squire and Trapp 1998).
 _STEP = 1e-30
@@ -38,10 +41,10 @@ class Deletions:
     ----------
     labels
         (J,) names of the units.
+    estimate
+        The fit with all of them.
     gamma
         (p, J) fixed effects, on the user's scale; not a number where the other units do not identify them.
-    cooks
-        (J,) Cook's distance of the fixed effects, ``(change)' Phi^-1 (change) / p``, Phi their covariance matrix.
     tau
         (q, q, J) for each random block, on the user's scale, to first order in theta.
     sigma2
@@ -49,10 +52,17 @@ class Deletions:
     """
 
     labels: NDArray[Any]
+    estimate: Estimate
     gamma: Array
-    cooks: Array
     tau: tuple[Array, ...]
     sigma2: Array
+
+    @cached_property
+    def cooks(self) -> Array:
+        """(J,) Cook's distance of the fixed effects: ``(change)' Phi^-1 (change) / p``, Phi their covariance matrix."""
+        change = self.gamma - self.estimate.gamma[:, None]
+        scaled = np.linalg.solve(self.estimate.vcov, change)
+        return np.asarray(np.einsum("pj,pj->j", change, scaled) / max(len(change), 1))
 
 
 def one_step_deletions(estimate: Estimate, moments: Moments) -> Deletions | None:
@@ -68,31 +78,31 @@ def one_step_deletions(estimate: Estimate, moments: Moments) -> Deletions | None
     size = np.bincount(moments.units_of(top.group)[0], moments.n, len(top.labels)).astype(float)
     shares = _shares(estimate)
     total = shares.of_all()
-    unidentified = _unidentified(shares.w)
-    parts = []
+    unidentified = _unidentified(shares.w, len(estimate.optimum.solution.beta))
+    gamma = np.empty((len(estimate.gamma), len(size)))
+    tau = tuple(np.empty((*block.shape, len(size))) for block in estimate.tau)
+    sigma2 = np.empty(len(size))
     for start in range(0, len(size), CHUNK):
         units = slice(start, start + CHUNK)
-        parts.append(_without(estimate, shares.rest(total, units), size[units], unidentified[units]))
-    gamma, cooks, tau, sigma2 = zip(*parts, strict=True)
-    return Deletions(
-        top.labels,
-        np.concatenate(gamma, axis=1),
-        np.concatenate(cooks),
-        tuple(np.concatenate(block, axis=2) for block in zip(*tau, strict=True)),
-        np.concatenate(sigma2),
-    )
+        without = _without(estimate, shares.of(units), total, size[units], unidentified[units])
+        gamma[:, units], sigma2[units] = without[0], without[2]
+        for block, values in zip(tau, without[1], strict=True):
+            block[..., units] = values
+    return Deletions(top.labels, estimate, gamma, tau, sigma2)
 
 
 @dataclass(frozen=True)
 class _Shares:
     """The shares of J top units in W and in the derivatives by the n parameters of theta.
 
+    Of symmetric matrices the m elements of the lower triangle are kept, row by row, those of X before those of y.
+
     Attributes
     ----------
     w
-        (r, r, J) of W.
+        (m, J) of W.
     w_by_theta, log_by_theta
-        (n, r, r, J) of W's derivatives, (n, J) of those of log |V|.
+        (n, m, J) of W's derivatives, (n, J) of those of log |V|.
     """
 
     w: Array
@@ -104,28 +114,27 @@ class _Shares:
         arrays = (self.w, self.w_by_theta, self.log_by_theta)
         return _Shares(*(array.sum(axis=-1, keepdims=True) for array in arrays))
 
-    def rest(self, total: _Shares, units: slice) -> _Shares:
-        """What is left of the sums without each of some units."""
-        own, whole = ((one.w, one.w_by_theta, one.log_by_theta) for one in (self, total))
-        return _Shares(*(all_units - array[..., units] for array, all_units in zip(own, whole, strict=True)))
+    def of(self, units: slice) -> _Shares:
+        """Those of some units."""
+        return _Shares(*(array[..., units] for array in (self.w, self.w_by_theta, self.log_by_theta)))
 
 
 def _without(
-    estimate: Estimate, rest: _Shares, size: Array, unidentified: NDArray[np.bool_]
-) -> tuple[Array, Array, tuple[Array, ...], Array]:
-    """Gamma, Cook's distances, tau and sigma2 without each of J units, of ``size`` rows, from what is then left."""
+    estimate: Estimate, own: _Shares, total: _Shares, size: Array, unidentified: NDArray[np.bool_]
+) -> tuple[Array, tuple[Array, ...], Array]:
+    """Gamma, tau and sigma2 without each of J units, of ``size`` rows and these shares of the sums over all units."""
     fixed, solution = estimate.design.fixed, estimate.optimum.solution
-    step = _theta_steps(estimate, rest, size, unidentified)
+    p = len(solution.beta)
+    rest = total.w - own.w
+    step = _theta_steps(estimate, rest, own, total, size, unidentified)
     # to first order the rest's W at the new theta
-    w = rest.w + np.einsum("kj,kabj->abj", step, rest.w_by_theta)
-    beta = _solve(w, unidentified)
+    rest += total.w_by_theta[..., 0].T @ step
+    for by_theta, length in zip(own.w_by_theta, step, strict=True):
+        rest -= length * by_theta
+    beta, residual, _ = _regress(rest, p, unidentified)
     gamma = fixed.transform @ beta + fixed.offset[:, None]
-    change = gamma - estimate.gamma[:, None]
-    cooks = np.einsum("pj,pj->j", change, np.linalg.solve(estimate.vcov, change)) / max(len(change), 1)
-    p = len(beta)
-    residual = w[p, p] - np.einsum("pj,pj->j", w[p, :p], beta)
     shares = residual / (solution.degrees - size) / solution.sigma2
-    return gamma, cooks, _tau(estimate, step, shares), estimate.sigma2 * shares
+    return gamma, _tau(estimate, step, shares), estimate.sigma2 * shares
 
 
 def refit_without(model: Model, moments: Moments, estimate: Estimate, unit: int) -> Estimate | None:
@@ -151,17 +160,16 @@ def _shares(estimate: Estimate) -> _Shares:
     design = estimate.design
     sizes, codes = [level.size for level in design.levels], [level.codes for level in design.levels]
     top = codes[-1]
-    n, r, units = estimate.criterion.n_random, len(estimate.optimum.solution.w), len(design.levels[-1].labels)
-    shares = _Shares(np.empty((r, r, units)), np.empty((n, r, r, units)), np.empty((n, units)))
+    n, units = estimate.criterion.n_random, len(design.levels[-1].labels)
+    m = packed_size(len(estimate.optimum.solution.w))
+    shares = _Shares(np.empty((m, units)), np.empty((n, m, units)), np.empty((n, units)))
     of_part = _shares_of_one_level if len(sizes) == 1 else _shares_by_imaginary_steps
     for start in range(0, units, CHUNK):
         cells = np.flatnonzero((top >= start) & (top < start + CHUNK))
         parents = [np.unique(level_codes[cells], return_inverse=True)[1] for level_codes in codes]
         nest, _ = build_nest(estimate.cross.take(cells), sizes, parents, parents[-1])
-        part = of_part(nest, estimate.criterion, estimate.optimum.theta)
-        own = slice(start, start + CHUNK)
-        shares.w[..., own], shares.w_by_theta[..., own] = part.w, part.w_by_theta
-        shares.log_by_theta[..., own] = part.log_by_theta
+        part, own = of_part(nest, estimate.criterion, estimate.optimum.theta), shares.of(slice(start, start + CHUNK))
+        own.w[:], own.w_by_theta[:], own.log_by_theta[:] = part.w, part.w_by_theta, part.log_by_theta
     return shares
 
 
@@ -170,13 +178,25 @@ def _shares_of_one_level(nest: Nest, criterion: Criterion, theta: Array) -> _Sha
     (lam,) = criterion.factors(theta)
     w, _, (elimination,) = eliminate_below(nest, [lam])
     zx, zz = elimination.zx, elimination.zz
-    w_by_theta, log_by_theta = [], []
-    for unit in np.eye(len(theta))[: criterion.n_random]:
+    q, r, units = zx.shape
+    t_by_theta = np.empty((criterion.n_random, q, q))
+    for change, unit in zip(t_by_theta, np.eye(len(theta)), strict=False):
         slope = criterion.factors(theta + 1j * _STEP * unit)[0].imag / _STEP @ lam.T
-        t_by_theta = slope + slope.T
-        w_by_theta.append(-np.einsum("aij,akj->ikj", zx, premultiply(t_by_theta, zx)))
-        log_by_theta.append(np.einsum("ab,abj->j", t_by_theta, zz))
-    return _Shares(w, np.array(w_by_theta), np.array(log_by_theta))
+        change[:] = slope + slope.T
+    # W's derivative by each element of T, of which both of a pair change together
+    elements, places = lower_by_rows(q), lower_by_rows(r)
+    by_element = np.empty((packed_size(q), packed_size(r), units))
+    for (a, b), products in zip(zip(*elements, strict=True), by_element, strict=True):
+        for i in range(r):
+            row = products[packed_place(i, 0) : packed_place(i + 1, 0)]
+            np.multiply(zx[a, i], zx[b, : i + 1], out=row)
+            if a != b:
+                row += zx[b, i] * zx[a, : i + 1]
+    return _Shares(
+        w[places],
+        premultiply(-t_by_theta[:, elements[0], elements[1]], by_element),
+        t_by_theta.reshape(-1, q * q) @ zz.reshape(q * q, units),
+    )
 
 
 def _shares_by_imaginary_steps(nest: Nest, criterion: Criterion, theta: Array) -> _Shares:
@@ -184,10 +204,11 @@ def _shares_by_imaginary_steps(nest: Nest, criterion: Criterion, theta: Array) -
     contributions = [
         _contributions(nest, criterion, theta + 1j * _STEP * unit) for unit in np.eye(len(theta))[: criterion.n_random]
     ]
+    places = lower_by_rows(len(contributions[0][0]))
     # the step is too small for the real part to see it
     return _Shares(
-        contributions[0][0].real,
-        np.array([part.imag / _STEP for part, _ in contributions]),
+        contributions[0][0].real[places],
+        np.array([part.imag[places] / _STEP for part, _ in contributions]),
         np.array([part.imag / _STEP for _, part in contributions]),
     )
 
@@ -218,51 +239,77 @@ def _tau(estimate: Estimate, step: Array, shares: Array) -> tuple[Array, ...]:
     return tuple(taus)
 
 
-def _theta_steps(estimate: Estimate, rest: _Shares, size: Array, unidentified: NDArray[np.bool_]) -> Array:
-    """(n, J): ``-H^-1 gradient`` of the profiled criterion without each unit, H being that of all units."""
-    solution, w = estimate.optimum.solution, rest.w
+def _theta_steps(
+    estimate: Estimate, rest: Array, own: _Shares, total: _Shares, size: Array, unidentified: NDArray[np.bool_]
+) -> Array:
+    """(n, J): ``-H^-1 gradient`` of the profiled criterion without each unit, H being that of all units.
+
+    Parameters
+    ----------
+    rest
+        (m, J) W without each unit.
+    """
+    solution = estimate.optimum.solution
     p = len(solution.beta)
-    chol = cholesky(_identified(w, unidentified))
-    beta = np.where(unidentified, np.nan, solve_upper(chol, solve_lower(chol, w[:p, p:]))[:, 0])
-    residual = w[p, p] - np.einsum("pj,pj->j", w[p, :p], beta)
-    degrees = solution.degrees - size
+    beta, residual, inverse_of = _regress(rest, p, unidentified)
+    # of each element of dW what it adds to the gradient, those off the diagonal standing for two
+    weights = np.empty_like(rest)
     direction = np.concatenate((-beta, np.ones((1, len(size)))))
-    slopes = rest.log_by_theta + degrees / residual * np.einsum(
-        "aj,kabj,bj->kj", direction, rest.w_by_theta, direction, optimize=True
-    )
+    scaled = direction * ((solution.degrees - size) / residual)
+    for i in range(p + 1):
+        np.multiply(scaled[i], direction[: i + 1], out=weights[packed_place(i, 0) : packed_place(i + 1, 0)])
     if estimate.criterion.reml and p:
-        slopes = slopes + np.einsum("abj,kabj->kj", inverse(chol), rest.w_by_theta[:, :p, :p])
-    hessian = estimate.optimum.hessian
-    steps: Array = -np.linalg.pinv(hessian, rcond=1e-10, hermitian=True) @ slopes
+        weights[: packed_size(p)] += inverse_of()
+    rows, columns = lower_by_rows(p + 1)
+    weights[rows != columns] *= 2.0
+    slopes = total.log_by_theta - own.log_by_theta + total.w_by_theta[..., 0] @ weights
+    slopes -= np.einsum("mj,kmj->kj", weights, own.w_by_theta)
+    steps: Array = -np.linalg.pinv(estimate.optimum.hessian, rcond=1e-10, hermitian=True) @ slopes
     return steps
 
 
-def _unidentified(w: Array) -> NDArray[np.bool_]:
+def _unidentified(w: Array, p: int) -> NDArray[np.bool_]:
     """(J,) whether a combination of coefficients is known from this unit alone, so that W_xx without it is singular.
 
     The largest eigenvalue of the unit's share in ``W_xx`` is then one, whatever the columns' scales; the difference of
     the two matrices would hold rounding in place of zeros, and seem to be of full rank.
     """
-    p = len(w) - 1
-    units = w[:p, :p]
-    whitened = np.linalg.inv(np.linalg.cholesky(units.sum(axis=2)))
+    units, places = w[: packed_size(p)], lower_by_rows(p)
+    whole = np.empty((p, p))
+    whole[places] = whole.T[places] = units.sum(axis=1)
+    whitened = np.linalg.inv(np.linalg.cholesky(whole))
     # no eigenvalue is larger than the trace, which leaves few units to look at as a rule
-    trace = (whitened.T @ whitened).ravel() @ units.reshape(p * p, units.shape[2])
-    flags: NDArray[np.bool_] = trace > 1 - _REMAINDER
-    shares = whitened @ np.moveaxis(units[:, :, flags], 2, 0) @ whitened.T
-    flags[flags] = np.linalg.eigvalsh(shares).max(axis=1, initial=0.0) > 1 - _REMAINDER
+    weights = 2.0 * (whitened.T @ whitened)[places]
+    weights[packed_diagonal(p)] /= 2.0
+    flags: NDArray[np.bool_] = weights @ units > 1 - _REMAINDER
+    few = np.empty((int(flags.sum()), p, p))
+    few[:, places[0], places[1]] = few[:, places[1], places[0]] = units[:, flags].T
+    flags[flags] = np.linalg.eigvalsh(whitened @ few @ whitened.T).max(axis=1, initial=0.0) > 1 - _REMAINDER
     return flags
 
 
-def _solve(w: Array, unidentified: NDArray[np.bool_]) -> Array:
-    """``W_xx^-1 W_xy`` of each unit: (r, r, J) -> (p, J); not a number where W_xx is singular."""
-    p = len(w) - 1
-    a = _identified(w, unidentified)
-    beta = np.linalg.solve(np.moveaxis(a, 2, 0), w[:p, p].T[:, :, None])[:, :, 0].T
-    return np.where(unidentified, np.nan, beta)
+def _regress(w: Array, p: int, unidentified: NDArray[np.bool_]) -> tuple[Array, Array, Callable[[], Array]]:
+    """Regress y on X in each unit; not a number where ``W_xx`` is singular.
 
+    Parameters
+    ----------
+    w
+        (m, J) lower triangles of ``[X y]' V^-1 [X y]``, row by row.
 
-def _identified(w: Array, unidentified: NDArray[np.bool_]) -> Array:
-    """(p, p, J): W_xx, with the identity in the place of singular ones."""
-    p = len(w) - 1
-    return np.where(unidentified, np.eye(p)[:, :, None], w[:p, :p])
+    Returns
+    -------
+    beta, residual, inverse
+        (p, J); (J,); and what makes ``W_xx^-1``, (p (p + 1) / 2, J).
+    """
+    rows = [list(w[packed_place(i, 0) : packed_place(i + 1, 0)]) for i in range(p + 1)]
+    if unidentified.any():
+        rows = [[np.where(unidentified, float(i == j), e) for j, e in enumerate(row)] for i, row in enumerate(rows)]
+    lower, pivots = unit_cholesky(rows)
+    beta = np.array(lower[p]).reshape(p, w.shape[1])
+    for i in reversed(range(p)):
+        for k in range(i + 1, p):
+            beta[i] -= lower[k][i] * beta[k]
+    residual = pivots[p]
+    if unidentified.any():
+        beta[:, unidentified] = residual[unidentified] = np.nan
+    return beta, residual, lambda: unit_inverse(lower[:p], pivots[:p])

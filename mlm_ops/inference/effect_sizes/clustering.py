@@ -14,6 +14,7 @@ from mlm_ops.inference.fixed.clustered_least_squares import clustered_vcov
 from mlm_ops.inference.intervals.profile import find_limit
 from mlm_ops.inference.random.effects import RandomEffects
 from mlm_ops.inference.random.variance import intercepts_alone, mean_residual_variance, tau_derivatives
+from mlm_ops.inference.t_distribution import critical_value, f_critical_value
 from mlm_ops.language.model import group_name
 from mlm_ops.moments.arrays import Array
 from mlm_ops.moments.record import Moments
@@ -146,12 +147,10 @@ def exact_interval(between: float, within: float, groups: int, size: float, leve
     between, within
         Mean squares with ``groups - 1`` and ``groups (size - 1)`` degrees of freedom.
     """
-    from scipy.special import fdtri
-
-    df1, df2 = groups - 1, groups * (size - 1)
+    df1, df2, alpha = groups - 1, groups * (size - 1), 0.5 - level / 2
     limits = []
-    for probability in (0.5 + level / 2, 0.5 - level / 2):
-        ratio = between / within / float(fdtri(df1, df2, probability))
+    for quantile in (f_critical_value(df1, df2, alpha), 1 / f_critical_value(df2, df1, alpha)):
+        ratio = between / within / quantile
         limits.append(max((ratio - 1) / (ratio - 1 + size), 0.0))
     return limits[0], limits[1]
 
@@ -162,10 +161,8 @@ def profile_interval(estimate: Estimate, k: int, level: float = 0.95) -> tuple[f
     With ``z = sqrt(icc / (1 - icc))`` held, ``tau_k = z^2 (sigma2 + the other tau)``. The deviance is the fit's own:
     restricted after REML, which is a likelihood of the variances alone, so that its profile is one too.
     """
-    from scipy.special import ndtri
-
     criterion, theta = estimate.criterion, np.abs(estimate.optimum.theta)
-    radius = float(ndtri(0.5 + level / 2))
+    radius = float(critical_value(np.inf, level))
     place = criterion.blocks[k].theta.start
     others = np.delete(np.arange(len(theta)), place)
     center = float(theta[place] / np.sqrt(1 + (theta[others] ** 2).sum()))

@@ -6,7 +6,7 @@ negative where a predictor moves variance from one level to another; they are re
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -59,23 +59,27 @@ def null_estimate(model: Model, moments: Moments, estimate: Estimate) -> Estimat
     null = replace(model, fixed=(INTERCEPT,), random=random)
     if null == model:
         return estimate
-    return estimate_design(build_design(null, moments), reml=estimate.criterion.reml)
+    key = ("model without predictors", null, estimate.criterion.reml)
+    if key not in moments.derived:
+        moments.derived[key] = estimate_design(build_design(null, moments), reml=estimate.criterion.reml)
+    of_null: Estimate = moments.derived[key]
+    return of_null
 
 
-def r_squared(model: Model, moments: Moments, estimate: Estimate, null: Estimate | None = None) -> list[Measure]:
+def r_squared(model: Model, moments: Moments, estimate: Estimate, split: Callable[[], VarianceSplit]) -> list[Measure]:
     """All measures of one fit.
 
     Parameters
     ----------
-    null
-        `null_estimate` of the model, where it is known; it is fitted otherwise.
+    split
+        Makes `split_variance` of the fit, which it is asked for where the fit has levels.
     """
     if _models_part_of_outcome(estimate):
         return []  # the variance that the other part of the outcome has taken away is no part of a total
-    null = null or null_estimate(model, moments, estimate)
+    null = null_estimate(model, moments, estimate)
     if not estimate.design.levels:
         return _regression_measures(estimate, null)
-    parts = split_variance(model, moments, estimate)
+    parts = split()
     return [
         *nakagawa(parts),
         *rights_sterba(parts),

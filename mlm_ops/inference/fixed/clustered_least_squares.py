@@ -11,6 +11,7 @@ import numpy as np
 
 from mlm_ops.estimation.design.groups import Clusters
 from mlm_ops.estimation.estimate import Estimate
+from mlm_ops.estimation.nested import CHUNK
 from mlm_ops.estimation.stacked import premultiply
 from mlm_ops.inference.fixed.cluster_span import rotation
 from mlm_ops.inference.fixed.robust import LEVERAGE_TOLERANCE, user_from_rotated
@@ -35,12 +36,15 @@ def clustered_vcov(estimate: Estimate, clusters: Clusters) -> Array:
     products = _by_cluster(estimate.products, clusters)
     x = products[:p, :p]
     scores = rotate.T @ (products[:p, p] - np.einsum("abj,b->aj", x, beta))
-    leverage = (rotate @ rotate.T).ravel() @ x.reshape(p * p, x.shape[2])
-    is_small = leverage <= _SMALL
+    leverage = np.einsum("ab,abj->j", rotate @ rotate.T, x)
+    large = np.flatnonzero(leverage > _SMALL)
+    leverage[large] = 0.0
     adjusted = np.empty_like(scores)
-    adjusted[:, is_small] = _by_series(x[:, :, is_small], rotate, scores[:, is_small], leverage[is_small])
-    if not is_small.all():
-        adjusted[:, ~is_small] = _by_eigenvalues(x[:, :, ~is_small], rotate, scores[:, ~is_small])
+    for start in range(0, len(leverage), CHUNK):
+        own = slice(start, start + CHUNK)
+        adjusted[:, own] = _by_series(x[:, :, own], rotate, scores[:, own], leverage[own])
+    if len(large):
+        adjusted[:, large] = _by_eigenvalues(x[:, :, large], rotate, scores[:, large])
     user = user_from_rotated(estimate) @ adjusted
     vcov: Array = user @ user.T
     return vcov

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from mlm_ops.estimation.estimate import Estimate
+from mlm_ops.estimation.stacked import unit_cholesky, unit_inverse
 from mlm_ops.moments.arrays import Array
+from mlm_ops.moments.sums import lower_by_rows
 
 #: Columns of a unit, each of length one, are dependent where the least eigenvalue of their products is smaller:
 #: what is zero comes out below 1e-13, and what is larger leaves six digits.
@@ -96,21 +98,47 @@ def least_squares_reliability(estimate: Estimate) -> list[Reliability | None]:
     lowest = levels[0].blocks if levels and design.nested else ()
     reliabilities: list[Reliability | None] = []
     if lowest:
-        q = sum(len(block.columns) for block in lowest)
-        at_units = np.zeros((len(levels[0].labels), q, q))
-        np.add.at(at_units, levels[0].codes, np.moveaxis(estimate.products[:q, :q], 2, 0))
-        scale = np.sqrt(np.einsum("jaa->ja", at_units))
-        scale = np.where(scale > 0, scale, 1.0)
-        unit_products = at_units / scale[:, :, None] / scale[:, None, :]
-        independent = np.linalg.eigvalsh(unit_products)[:, 0] > _DEPENDENT
-        inverse = np.linalg.inv(at_units[independent])
-        first = 0
+        inverse = _inverses(_unit_products(estimate))
+        first, units = 0, inverse.shape[2]
         for block, tau in zip(lowest, estimate.tau, strict=False):
             own = slice(first, first + len(block.columns))
             first = own.stop
-            v = estimate.scaled_sigma2 * np.einsum(
-                "ac,jcd,ad->ja", block.transform, inverse[:, own, own], block.transform
-            )
-            means = (np.diag(tau) / (np.diag(tau) + v)).mean(axis=0) if independent.any() else np.full(len(tau), np.nan)
-            reliabilities.append(Reliability(means, int(independent.sum())))
+            v = estimate.scaled_sigma2 * np.einsum("ac,cdj,ad->aj", block.transform, inverse[own, own], block.transform)
+            variance = np.diag(tau)[:, None]
+            means = (variance / (variance + v)).mean(axis=1) if units else np.full(len(tau), np.nan)
+            reliabilities.append(Reliability(means, units))
     return [*reliabilities, *[None] * (len(estimate.blocks) - len(reliabilities))]
+
+
+def _unit_products(estimate: Estimate) -> Array:
+    """(q, q, J) cross-products of the columns that vary over the lowest factor, in each of its units."""
+    lowest = estimate.design.levels[0]
+    q = sum(len(block.columns) for block in lowest.blocks)
+    products = estimate.cross.block(slice(q), slice(q))
+    if np.array_equal(lowest.codes, np.arange(len(lowest.labels))):
+        return products
+    rows = products.reshape(q * q, products.shape[2])
+    sums = [np.bincount(lowest.codes, row, len(lowest.labels)) for row in rows]
+    return np.array(sums, dtype=np.float64).reshape(q, q, len(lowest.labels))
+
+
+def _inverses(products: Array) -> Array:
+    """Inverses of (q, q, J) cross-products of columns, (q, q, units), of the units whose columns are independent."""
+    q, places = len(products), lower_by_rows(len(products))
+    scale = np.sqrt(np.einsum("aaj->aj", products))
+    scale = np.where(scale > 0, scale, 1.0)
+    scaled = products / scale[:, None] / scale
+    with np.errstate(divide="ignore", invalid="ignore"):
+        lower, pivots = unit_cholesky([list(row[: i + 1]) for i, row in enumerate(scaled)])
+        determinant = np.prod(pivots, axis=0)
+    # the eigenvalues but the least have the mean q / (q - 1) at most, and their product is below e
+    independent = determinant > np.e * _DEPENDENT
+    if not independent.all():
+        others = np.flatnonzero(~independent)
+        least = np.linalg.eigvalsh(np.moveaxis(scaled[:, :, others], 2, 0))[:, 0]
+        independent[others] = least > _DEPENDENT
+        lower, pivots = [[e[independent] for e in row] for row in lower], [pivot[independent] for pivot in pivots]
+        scale = scale[:, independent]
+    inverse = np.empty((q, q, int(independent.sum())))
+    inverse[places] = inverse[places[1], places[0]] = unit_inverse(lower, pivots)
+    return np.asarray(inverse / scale[:, None] / scale)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -80,13 +80,12 @@ def unit_lines(model: Model, moments: Moments, estimate: Estimate, effects: Sequ
     units = _LowestUnits(model, moments, estimate)
     typical = {v: units.value(v) for v in units.variables}
     lines = []
-    least_squares = cache(units.least_squares)  # the indicators of a factor have the same
     for name, focal, siblings in _terms(design, units):
         point = typical | dict.fromkeys(siblings, 0.0)
         intercept = _along(units, effects, _at_zero, point, focal)
         slope = _along(units, effects, _slope, point, focal)
         middle, std_dev = units.mean(focal), units.std_dev(focal)
-        own_intercept, own_slopes = least_squares(siblings)
+        own_intercept, own_slopes = units.own_lines(siblings)
         own_slope = own_slopes[siblings.index(focal)]
         lines.append(
             UnitLines(name, units.n, middle - std_dev, middle + std_dev, intercept, slope, own_intercept, own_slope)
@@ -103,6 +102,7 @@ class _LowestUnits:
         self.codes, labels = moments.units_of(self.lowest.group)
         self.size = len(labels)
         self.n = np.bincount(self.codes, moments.n, self.size).astype(np.float64)
+        self._of_residual: dict[Any, Any] = {}
         self._evaluator = Evaluator(moments, model.default_group, meanings(model, moments))
         random = (c for block in estimate.blocks for c in block.columns)
         columns = (*estimate.design.fixed.asked, *random)
@@ -157,6 +157,18 @@ class _LowestUnits:
         scatter = self.scatter(polynomial, polynomial)
         rounding = squares_rounding((self.n, mean[None], scatter[None]), self.moments.around_unit_means)[0]
         return np.where(scatter > rounding, scatter, 0.0)
+
+    def own_lines(self, predictors: tuple[Variable, ...]) -> tuple[Array, Array]:
+        """As `least_squares`, once for all indicators of a factor, and for all models where it is of the rows alone."""
+        residual, meaning = self.estimate.design.residual, tuple(sorted(self._evaluator.meaning.items()))
+        of_rows = (self.lowest.group, self.model.outcome, predictors, self.model.default_group, meaning)
+        constant = tuple(v in self.constant for v in predictors)
+        kept = self._of_residual if residual is not None else self.moments.derived
+        key = ("own lines", *of_rows, constant)
+        if key not in kept:
+            kept[key] = self.least_squares(predictors)
+        intercept, slopes = kept[key]
+        return intercept, slopes
 
     def least_squares(self, predictors: tuple[Variable, ...]) -> tuple[Array, Array]:
         """Intercept (J,) and slopes (k, J) of the outcome on k predictors in each unit by itself.

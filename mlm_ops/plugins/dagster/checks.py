@@ -204,7 +204,12 @@ def _finding(row: Mapping[str, Any]) -> str:
         "largest_residual": "one residual lies far out",
         "binned_residual": "the residuals where {term} is about {value:.4g} have a mean other than zero",
     }
-    how = f"variance inflation {row['estimate']:.3g}" if row["p_value"] is None else f"p {after_p(row['p_value'])}"
+    if row["p_value"] is not None:
+        how = f"p {after_p(row['p_value'])}"
+    elif row["estimate"] is not None:
+        how = f"variance inflation {row['estimate']:.3g}"
+    else:
+        how = "the numbers are withheld, as small groups are among them"
     return f"{texts[row['diagnostic']].format(**row)} ({how})"
 
 

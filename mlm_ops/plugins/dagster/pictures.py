@@ -140,9 +140,10 @@ def make_report(results: Path, analysis: str) -> Metadata:
     start = time.perf_counter()
     file = report_written_ahead(results, analysis) or write_reports(results, analysis=analysis)[0]
     counts = {"pictures": file.pictures, "bytes": file.size, "seconds": time.perf_counter() - start}
+    why = f". {file.missing}" if file.missing else ""
     metadata: Metadata = {
         "report": dg.MetadataValue.path(file.path),
-        "summary": dg.MetadataValue.text(f"{file.path.name}: {written_size(file)}"),
+        "summary": dg.MetadataValue.text(f"{file.path.name}: {written_size(file)}{why}"),
         **numbers(counts),
     }
     if file.answers:

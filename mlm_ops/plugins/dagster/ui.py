@@ -82,7 +82,14 @@ def serve_ui(project_directory: Path, port: int, tell: Callable[[str], None] = p
         _stop(server)
         return 0
     _end_group(server)
-    raise ProjectError(f"Dagster's UI ended by itself, with status {status}. Its last words are in {log}.")
+    ended = f"Dagster's UI ended by itself, with status {status}"
+    raise ProjectError(f"{ended}{_last_line(log)} All that it said is in {log}.")
+
+
+def _last_line(log: Path) -> str:
+    """The end of a sentence: the last line that the server wrote, which is the error if it has failed."""
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return f": {lines[-1][:300].rstrip('.')}." if lines else "."
 
 
 def _command(port: int) -> list[str]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from mlm_ops.moments.record import Moments
 
 TEXT, REAL, COUNT, FLAG = pl.String, pl.Float64, pl.Int64, pl.Boolean
 REALS = pl.List(pl.Float64())
@@ -41,6 +44,15 @@ def repeated(text: str | None, times: int) -> pl.Series:
 def unit_names(labels: NDArray[Any]) -> pl.Series:
     """A column of the names of units, as `Moments.units_of` has them; an array takes polars longer than a list."""
     return pl.Series(labels.tolist(), dtype=TEXT)
+
+
+def names_of_units(moments: Moments, labels: NDArray[Any]) -> pl.Series:
+    """The names of units of a factor, of several models of these moments the same column."""
+    key = ("names of units", len(labels))
+    if key not in moments.derived or moments.derived[key][0] is not labels:
+        moments.derived[key] = labels, unit_names(labels)
+    names: pl.Series = moments.derived[key][1]
+    return names
 
 
 def empty(schema: ColumnTypes) -> pl.DataFrame:

@@ -22,8 +22,8 @@ from mlm_ops.results.tables.columns import (
     ColumnTypes,
     empty,
     frame,
+    names_of_units,
     repeated,
-    unit_names,
 )
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def random_effects(record: FitRecord) -> pl.DataFrame:
         return empty(RANDOM_EFFECTS)
     frames = []
     for (level, block), effects, flags in zip(blocks, record.block_effects, undetermined.tau, strict=True):
-        units = unit_names(level.labels)
+        units = names_of_units(record.moments, level.labels)
         for i, column in enumerate(block.columns):
             mask = np.nan if undetermined.sigma2 or flags[i].any() else 1.0
             std_error = mask * np.sqrt(effects.variance[i, i])
@@ -122,7 +122,7 @@ def influence_lists(record: FitRecord) -> pl.DataFrame:
     if icc is not None and np.isfinite(icc):
         between = np.sum([tau[0, 0] for tau in deletions.tau], axis=0)
         changes["icc"] = icc - between / (between + deletions.sigma2)
-    units = unit_names(deletions.labels)
+    units = names_of_units(record.moments, deletions.labels)
     return pl.DataFrame(
         [
             repeated(group_name(design.levels[-1].group), len(units)).alias("group"),

@@ -32,7 +32,9 @@ R_SQUARED: ColumnTypes = {
 
 def r_squared(record: FitRecord) -> pl.DataFrame:
     """One row per measure of explained variance."""
-    return _measure_rows(measures.r_squared(record.model, record.moments, record.estimate))
+    return _measure_rows(
+        measures.r_squared(record.model, record.moments, record.estimate, lambda: record.variance_split)
+    )
 
 
 def r_squared_changes(record: FitRecord, reference: FitRecord, name: str) -> pl.DataFrame:

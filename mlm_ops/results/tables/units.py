@@ -10,7 +10,7 @@ import polars as pl
 from mlm_ops.inference.effect_sizes.decomposition import decompose, unit_statistics
 from mlm_ops.inference.random import lines
 from mlm_ops.language.model import Model, group_name
-from mlm_ops.results.tables.columns import COUNT, REAL, TEXT, ColumnTypes, empty, frame, repeated, unit_names
+from mlm_ops.results.tables.columns import COUNT, REAL, TEXT, ColumnTypes, empty, frame, names_of_units, repeated
 
 if TYPE_CHECKING:
     from mlm_ops.moments.record import Moments
@@ -56,7 +56,7 @@ def groups(models: Sequence[Model], moments: Moments) -> pl.DataFrame:
     frames = []
     for one in unit_statistics(models, moments):
         if one.group not in units:
-            units[one.group] = unit_names(one.units)
+            units[one.group] = names_of_units(moments, one.units)
         size = len(one.units)
         values = {"group": repeated(one.group, size), "unit": units[one.group], "n": one.n}
         values |= {"variable": repeated(one.variable, size), "mean": one.mean, "std_dev": one.std_dev}
@@ -76,7 +76,7 @@ def unit_lines(record: FitRecord) -> pl.DataFrame:
     if not by_term:
         return empty(UNIT_LINES)
     lowest = record.estimate.design.levels[0]
-    labels = unit_names(lowest.labels)
+    labels = names_of_units(record.moments, lowest.labels)
     numbers = ("n", "x_low", "x_high", "intercept", "slope", "own_intercept", "own_slope")
     return pl.concat(
         frame(

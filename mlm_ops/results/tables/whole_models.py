@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from mlm_ops.errors import MlmError
-from mlm_ops.inference.effect_sizes.variation import outcome_variance, split_variance
+from mlm_ops.inference.effect_sizes.variation import outcome_variance
 from mlm_ops.inference.random.variance import intraclass_correlation
 from mlm_ops.language.model import group_name
 from mlm_ops.results.equations import estimates_by_symbol, write_equations
@@ -102,7 +102,7 @@ def _implied_variance(record: FitRecord) -> float | None:
     """The outcome's variance under the model; None where rows have weights, and of a part of an outcome."""
     if record.estimate.design.split is not None or record.model.residual.precision is not None:
         return None
-    return split_variance(record.model, record.moments, record.estimate).total
+    return record.variance_split.total
 
 
 def t_columns(record: FitRecord) -> dict[str, int | str | None]:

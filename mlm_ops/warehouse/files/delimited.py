@@ -11,6 +11,7 @@ from pathlib import Path
 import duckdb
 
 from mlm_ops.errors import DataError
+from mlm_ops.language.spelling import list_names
 from mlm_ops.warehouse.faults import why_it_failed
 from mlm_ops.warehouse.files.cells import CellChanges, change_cells, may_have_commas
 from mlm_ops.warehouse.files.dialect import Dialect, LayoutError, find_dialect
@@ -41,6 +42,7 @@ _FAULTY_LINE = re.compile(
 _HEAD_ROWS = 18_000
 #: Types of which DuckDB makes cells of others without a word.
 _CUT = frozenset({"BIGINT", "DATE", "TIME"})
+_TIMES = frozenset({"DATE", "TIME", "TIMESTAMP"})
 #: Errors that another look at the file does not cure.
 _NO_CURE = (duckdb.OutOfMemoryException, duckdb.IOException, duckdb.InterruptException)
 
@@ -152,7 +154,13 @@ def _read(text: _Text) -> Reading:
     has_types_of_all = rows is None
     if rows is None:
         dialect = text.dialect(every_row=True)
-        rows = text.rows(dialect)
+        try:
+            rows = text.rows(dialect)
+        except duckdb.ConversionException:
+            # dates in two ways, as 2020-01-31 and 31/01/2020, of which DuckDB takes the type of one
+            dates = [name for name, kind in dialect.columns.items() if kind in _TIMES]
+            dialect = dialect.typed(dict.fromkeys(dates, "VARCHAR"))
+            rows = text.rows(dialect)
     query = text.connection.execute
     cells = change_cells(query, rows, dialect.columns, options, dialect.delimiter, find=True)
     if not has_types_of_all and text.columns_left_out(dialect) and set(cells.either_sign) & set(text.columns or ()):
@@ -194,7 +202,7 @@ def _reading(text: _Text, dialect: Dialect, cells: CellChanges, row_names: list[
         comment=dialect.comment,
         words=dialect.empty,
         types=types if text.columns_left_out(dialect) else {},
-        remarks=tuple(map(_ambiguous, [cells.ambiguous] if cells.ambiguous else [])),
+        remarks=(*_titles(text, dialect), *map(_ambiguous, [cells.ambiguous] if cells.ambiguous else [])),
     )
 
 
@@ -246,6 +254,17 @@ def _has_late_values(connection: duckdb.DuckDBPyConnection, rows: str, dialect: 
         return False
     (whole,) = connection.execute(f"select {', '.join(f'count({n})' for n in empty)} from {rows}").fetchall()
     return any(whole)
+
+
+def _titles(text: _Text, dialect: Dialect) -> tuple[str, ...]:
+    """What is said where the first line is taken for a row, unless the user says so."""
+    if dialect.has_header or dialect.header or text.options.header is False:
+        return ()
+    cells = list_names([repr(cell) for cell in dialect.first_row], most=4)
+    return (
+        f"the first line is a row, {cells}, and the columns are called {next(iter(dialect.columns))} and so on: if it "
+        "names the columns, write options: {header: true} in an analysis file",
+    )
 
 
 def _ambiguous(names: tuple[str, ...]) -> str:

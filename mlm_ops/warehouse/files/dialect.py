@@ -37,6 +37,8 @@ class Dialect:
         The SQL type of each column.
     header
         The columns as the first line names them; empty where it does not.
+    first_row
+        The cells of the first line, where it does not name them.
     row_names
         The column of R's row names, which has no name in the file.
     empty
@@ -56,6 +58,7 @@ class Dialect:
     encoding: str
     empty: tuple[str, ...]
     header: tuple[str, ...] = ()
+    first_row: tuple[str, ...] = ()
     row_names: str | None = None
 
     @property
@@ -138,6 +141,8 @@ def _sniff(
     # a user's words are missing as numbers too, and are counted: DuckDB may know those alone that are no numbers
     empty = ("", "NA") if options.null is None else ("",)
     arguments = {name: literal(value) for name, value in signs.items() if value is not None}
+    if options.header is not None:
+        arguments["header"] = literal(options.header)
     arguments["nullstr"] = f"[{', '.join(map(literal, empty))}]"
     arguments["auto_type_candidates"] = f"[{', '.join(map(literal, _TYPES))}]"
     if encoding != "utf-8":
@@ -209,6 +214,7 @@ def _with_header(dialect: Dialect, text: str) -> Dialect:
         return replace(dialect, header=tuple(cells), row_names=names[0] if not cells[0] and len(names) > 1 else None)
     # R's write.table gives row names no place in the first line, which then looks like a title
     cells = next(_rows(text, dialect, dialect.skip - 1), []) if dialect.skip else []
+    dialect = replace(dialect, first_row=tuple(next(_rows(text, dialect, dialect.skip), ())))
     if len(cells) != len(names) - 1 or len({cell.lower() for cell in (*cells, names[0])}) != len(names):
         return dialect
     (line,) = list(_lines(text, dialect, dialect.skip - 1))[:1]

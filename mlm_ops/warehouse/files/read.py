@@ -24,7 +24,7 @@ _READERS = {
     # a folder called k=1 does not add a column k
     FileKind.PARQUET: f"read_parquet({PATH}, hive_partitioning = false)",
 }
-_OF_TEXT = ("delimiter", "quote", "encoding")
+_OF_TEXT = ("delimiter", "quote", "encoding", "header")
 _OF_NUMBERS = ("decimal", "thousands")
 _PRIVATE = "mlm_file"
 

@@ -26,6 +26,8 @@ class FileOptions:
         Characters of delimited text.
     encoding
         The encoding of delimited text, as Python names it.
+    header
+        Whether the first line of delimited text names the columns.
     null
         Words that are missing values, instead of those that are assumed.
     sheet
@@ -37,6 +39,7 @@ class FileOptions:
     decimal: str | None = None
     thousands: str | None = None
     encoding: str | None = None
+    header: bool | None = None
     null: tuple[str, ...] | None = None
     sheet: str | None = None
 
