@@ -67,9 +67,9 @@ SECTIONS = (
     ("A ladder of models", "The candidates share one scan.", ("ladder.py",)),
     (
         "A new day",
-        "The moments of a partition are added to those of the others; a day that is corrected is scanned alone, and the "
-        "groups that it has rows of are changed. What is left is work by group: where a day has rows of most groups, "
-        "its own moments are two thirds as many as those of all days.",
+        "The moments of a partition are added to those of the others; a day that is corrected is scanned alone, and "
+        "the groups that it has rows of are changed. What is left is work by group: where a day has rows of most "
+        "groups, its own moments are two thirds as many as those of all days.",
         ("partitions.py", "1e7", "1e5"),
     ),
 )
@@ -91,8 +91,8 @@ CLOSING = """## Where it loses
 - A million groups of three rows: moments save little where groups are as small as that.
 - A stored analysis: tables, random effects of every unit, influence and drift take more than ten times as long as the
   fits.
-- A refreshed day in which most groups have rows: grouping, logging and storing it costs a fifth of a scan of everything.
-  Finding out that nothing has changed reads every row once.
+- A refreshed day in which most groups have rows: grouping, logging and storing it costs a fifth of a scan of
+  everything. Finding out that nothing has changed reads every row once.
 - Crossed factors: exact, so that time grows with the third power of the smaller factor's effects. gpboost's iterative
   method is approximate and does not.
 """

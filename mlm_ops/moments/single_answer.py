@@ -25,7 +25,7 @@ from mlm_ops.moments.scan import (
     make_schema,
     varying_constants,
 )
-from mlm_ops.moments.single_statement import Guess, SingleStatement
+from mlm_ops.moments.single_statement import FirstRows, SingleStatement
 from mlm_ops.moments.survey import Survey, check_rows, long_numbers, read_survey
 from mlm_ops.warehouse.source import Source
 
@@ -105,7 +105,7 @@ def _guessed_moments(
     query: SingleStatement, source: Source, needs: Needs, text: str, n_rows: int, sums: Columns
 ) -> Moments:
     """Return the moments that the model needs from those of a guess that holds."""
-    guess = Guess.of_text(text)
+    guess = FirstRows.of_text(text)
     survey = guess.survey(needs, n_rows)
     labels = [np.asarray(sums[f"u_{i}"]).astype(np.int64 if i in guess.whole else str) for i in range(len(needs.keys))]
     order = np.lexsort(labels[::-1]) if labels else np.arange(len(sums["n"]))

@@ -51,7 +51,7 @@ _CASTABLE = re.compile(r"U?(TINY|SMALL|BIG)?INT(EGER)?|FLOAT|DOUBLE|DECIMAL.*", 
 
 
 @dataclass(frozen=True)
-class Guess:
+class FirstRows:
     """What the first rows of a table tell of all, of the numbers that a statement needs, in order.
 
     Attributes
@@ -74,7 +74,7 @@ class Guess:
         return json.dumps([self.centers, self.varying, self.whole])
 
     @classmethod
-    def of_text(cls, text: str) -> Guess:
+    def of_text(cls, text: str) -> FirstRows:
         """Read what `text` gives."""
         return cls(*map(tuple, json.loads(text)))
 
@@ -108,7 +108,7 @@ class SingleStatement:
         self.levels, self.keys = levels, keys
         self.relation, self.description = named_relation(relation)
 
-    def guess(self, source: Source) -> Guess | None:
+    def guess(self, source: Source) -> FirstRows | None:
         """Guess from the first rows; None where they are not enough, or the statement would be the same.
 
         Raises
@@ -120,13 +120,13 @@ class SingleStatement:
         survey = survey_first_rows(source, needs) if needs.numbers == self.needs.numbers else None
         if survey is None or has_products(make_schema(needs, survey, survey.varying)):
             return None
-        return Guess(
+        return FirstRows(
             tuple(survey.centers[n] for n in needs.numbers),
             tuple(i for i, n in enumerate(needs.numbers) if n in survey.varying),
             tuple(i for i, key in enumerate(needs.keys) if _WHOLE.fullmatch(source.types[key])),
         )
 
-    def sql(self, guess: Guess | None = None) -> str:
+    def sql(self, guess: FirstRows | None = None) -> str:
         """The statement."""
         needs, residual = self.needs, self.model.residual
         strata = {c: identifier(name) for c, name in self._strata.items()}
@@ -157,7 +157,7 @@ class SingleStatement:
             guess=None if guess is None else self._guess_arguments(guess),
         )
 
-    def _guess_arguments(self, guess: Guess) -> dict[str, Any]:
+    def _guess_arguments(self, guess: FirstRows) -> dict[str, Any]:
         """Return the argument `guess` of `one_query`."""
         survey = guess.survey(self.needs, 0)
         schema = make_schema(self.needs, survey, survey.varying)
@@ -171,7 +171,7 @@ class SingleStatement:
             "far": FAR,
         }
 
-    def _as_guessed(self, guess: Guess) -> dict[str, str]:
+    def _as_guessed(self, guess: FirstRows) -> dict[str, str]:
         """Return the column that tells whether the columns' types are as they were."""
         numbers = dict.fromkeys(c for n in self.needs.numbers for c in columns_of(n))
         kinds = [f"not {_is_type(name, TEXT)}" for name in numbers]

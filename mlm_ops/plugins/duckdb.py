@@ -26,7 +26,7 @@ from mlm_ops.language.spelling import list_names
 from mlm_ops.moments.from_macros import gather
 from mlm_ops.moments.record import Moments
 from mlm_ops.moments.single_answer import Answer, read_answer
-from mlm_ops.moments.single_statement import Guess, SingleStatement
+from mlm_ops.moments.single_statement import FirstRows, SingleStatement
 from mlm_ops.results.fitting import fit_model
 from mlm_ops.results.tables import FIT_TABLES
 from mlm_ops.results.tables.columns import SQL_TYPES, ColumnTypes
@@ -201,7 +201,7 @@ def _to_sql(connection: duckdb.DuckDBPyConnection | None, *request: Any) -> str:
         return f"select error({literal(str(error))}) as described, {', '.join(f'null as {n}' for n in _ANSWER[1:])}"
 
 
-def _guess(connection: duckdb.DuckDBPyConnection, call: _FunctionCall) -> Guess | None:
+def _guess(connection: duckdb.DuckDBPyConnection, call: _FunctionCall) -> FirstRows | None:
     """What the first rows of the table tell that a connection beside the query's sees; None if it sees no large one.
 
     Views are left alone, whose first rows may take as long as all.
@@ -239,7 +239,7 @@ class _FunctionCall:
             self.request.model, options.RELATION.of(relation), self.request.levels, self.request.keys
         )
 
-    def sql(self, guess: Guess | None) -> str:
+    def sql(self, guess: FirstRows | None) -> str:
         """The statement that the relation answers, in the columns `_ANSWER`."""
         if self.form == "rows":
             return self.query.sql(guess)
