@@ -18,7 +18,7 @@ from mlm_ops.reports.pictures.facts import (
 from mlm_ops.reports.pictures.picture import Picture
 from mlm_ops.reports.pictures.rows import Selection, Tables, select
 from mlm_ops.reports.pictures.theme import WIDTH, Spec, colour_of
-from mlm_ops.reports.pictures.words import figure, interval, labels, short, shown
+from mlm_ops.reports.pictures.words import figure, interval, labels, model_text, short, term_label, term_text
 
 MODELS, TERMS = 12, 15
 #: Pixels for the names of models.
@@ -71,14 +71,12 @@ def _answer(panels: Sequence[Sequence[dict[str, Any]]]) -> str:
         row = panels[0][0]
         where = ", where its moderators are zero or at their reference" if row["moderated"] else ""
         several = " No term stands in two models without an interaction of it." if len(panels) > 1 else ""
-        return f"In {shown(row['model'])} {shown(row['term'])} is {_estimate(row)}{where}.{several}"
+        return f"In {model_text(row['model'])}, {term_text(row['term'])} is {_estimate(row)}{where}.{several}"
     _, first, last = max(moves, key=lambda move: move[0])
-    ends = f"{_estimate(first)} in {shown(first['model'])} and {_estimate(last)} in {shown(last['model'])}"
+    ends = f"{_estimate(first)} in {model_text(first['model'])} and {_estimate(last)} in {model_text(last['model'])}"
     if len(moves) == 1:
-        return f"{shown(first['term'])} is {ends}."
-    return (
-        f"Over the models without its interactions, {shown(first['term'])} moves most for its standard error: {ends}."
-    )
+        return f"{term_text(first['term'])} is {ends}."
+    return f"Over the models without its interactions, {term_text(first['term'])} moves most for its standard error: {ends}."
 
 
 def _estimate(row: dict[str, Any]) -> str:
@@ -104,7 +102,7 @@ def _panel(panel: Sequence[dict[str, Any]], names: dict[str, str]) -> Spec:
     for row in panel:
         if row["estimate"] is None:
             continue
-        read = f"{shown(row['term'])} in {shown(row['model'])}: {_estimate(row)}"
+        read = f"{term_text(row['term'])} in {model_text(row['model'])}: {_estimate(row)}"
         rows.append({**row, "label": names[row["model"]], "text": figure(row["estimate"]), "hover": marks.hover(read)})
     ends = [row[end] for row in rows for end in ("conf_low", "conf_high", "estimate")]
     along = marks.axis_range([*ends, 0.0])
@@ -122,7 +120,13 @@ def _panel(panel: Sequence[dict[str, Any]], names: dict[str, str]) -> Spec:
         marks.points(open_, value, name, colour, size=44, filled=True, fill="@ground", stroke=colour, strokeWidth=1.8),
         marks.texts([{k: row[k] for k in ("label", "estimate", "text")} for row in rows], value, name, dy=-9),
     ]
-    title = {"text": short(panel[0]["term"], 60), "anchor": "start", "frame": "bounds", "fontSize": 12, "offset": 4}
+    title = {
+        "text": short(term_label(panel[0]["term"]), 60),
+        "anchor": "start",
+        "frame": "bounds",
+        "fontSize": 12,
+        "offset": 4,
+    }
     return {
         "title": {**title, "color": colour},
         "width": WIDTH - _NAMES - 28,

@@ -12,7 +12,7 @@ from mlm_ops.reports.pictures.picture import Picture
 from mlm_ops.reports.pictures.rows import Rows, Selection, Tables, table, whose
 from mlm_ops.reports.pictures.series import RUNS, Quantity, quantities
 from mlm_ops.reports.pictures.theme import Spec
-from mlm_ops.reports.pictures.words import figure, interval, labels, of, shown
+from mlm_ops.reports.pictures.words import figure, interval, labels, model_text, of
 from mlm_ops.results.words import count
 from mlm_ops.warehouse.sql import literal
 
@@ -86,7 +86,7 @@ def _picture(tables: Tables, rows: Rows, quantity: Quantity) -> Picture:
         key="history",
         question=f"Has {quantity.name} changed over the runs?",
         answer=_answer(estimates, quantity, where, value),
-        reading=f"Model {shown(estimates[0]['model'])}, run after run: dots are estimates, lines 95% intervals, dashed "
+        reading=f"Model {model_text(estimates[0]['model'])}, run after run: dots are estimates, lines 95% intervals, dashed "
         f"the estimate of the {where}. Triangles differ from the run before or from the baseline by more than chance "
         "(all tests of the model together, by Holm).",
         spec=_spec(estimates, quantity, where, value),

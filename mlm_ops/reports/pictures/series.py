@@ -14,7 +14,7 @@ import polars as pl
 from mlm_ops.reports.pictures.facts import INTERCEPT, coefficients_in_order, model_of
 from mlm_ops.reports.pictures.rows import Selection, Tables, table
 from mlm_ops.reports.pictures.theme import colour_of
-from mlm_ops.reports.pictures.words import shown, units
+from mlm_ops.reports.pictures.words import term_text, units
 from mlm_ops.warehouse.sql import identifier, literal
 
 #: What the names of tables begin with that have rows of all runs, or of all partitions.
@@ -92,7 +92,9 @@ def quantities(tables: Tables, prefix: str, latest: Tables, selection: Selection
     terms = [term for term in coefficients_in_order(latest, [model]) if term != INTERCEPT]
     columns = {name: name for name in _INTERVAL}
     fixed = [
-        Quantity("fixed_effect", shown(term), "fixed_effects", columns, {"model": model, "term": term}, colour_of(term))
+        Quantity(
+            "fixed_effect", term_text(term), "fixed_effects", columns, {"model": model, "term": term}, colour_of(term)
+        )
         for term in selection.terms([*terms, INTERCEPT])
     ]
     effects = [quantity for quantity in fixed if quantity.rows(table(tables, f"{prefix}fixed_effects")).height]
@@ -113,8 +115,8 @@ def _variances(latest: Tables, model: str, selection: Selection) -> list[Quantit
         if selection.term not in (None, term) or selection.group not in (None, group):
             continue
         is_residual = group == RESIDUAL
-        name = "the residual variance" if is_residual else f"the variance of {shown(term)} over {units(group)}"
-        name += f" of {shown(term)}" if is_residual and term else ""
+        name = "the residual variance" if is_residual else f"the variance of {term_text(term)} over {units(group)}"
+        name += f" of {term_text(term)}" if is_residual and term else ""
         equal = {"model": model, "group": group, "term": term, "other": None}
         colour = "@within" if is_residual else "@between"
         variances.append(Quantity("variance", name, "variance_components", columns, equal, colour))

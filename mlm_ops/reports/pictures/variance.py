@@ -12,7 +12,7 @@ from mlm_ops.reports.pictures.facts import model_of, shown_models
 from mlm_ops.reports.pictures.picture import Picture
 from mlm_ops.reports.pictures.rows import Selection, Tables, select
 from mlm_ops.reports.pictures.theme import Spec
-from mlm_ops.reports.pictures.words import labels, listing, percent, shown
+from mlm_ops.reports.pictures.words import labels, listing, model_text, percent
 
 MODELS = 12
 #: Parts of the total variance by the end of their measure's name, in the bar's order: words, colour, colour of text.
@@ -85,12 +85,12 @@ def _bar(model: str, label: str, shares: dict[str, float]) -> Iterator[dict[str,
             "part": words,
             "text": percent(share) if share >= _WRITTEN else "",
             "ink": ink,
-            "hover": marks.hover(f"{shown(model)}: {words} {percent(share)}"),
+            "hover": marks.hover(f"{model_text(model)}: {words} {percent(share)}"),
         }
 
 
 def _answer(model: str, share: dict[str, float]) -> str:
-    total = f"In {shown(model)} predictors account for {percent(share['f'])} of the model's total variance"
+    total = f"In {model_text(model)}, predictors account for {percent(share['f'])} of the model's total variance"
     levels = [(f"f{level}", where) for level, where in ((1, "within groups"), (2, "between groups"), (3, "at level 3"))]
     parts = [f"{percent(share[part])} {where}" for part, where in levels if part in share]
     stays = [
