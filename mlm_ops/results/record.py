@@ -226,7 +226,7 @@ class FitRecord:
             sentences.append(f"dropped, being a combination of the other columns: {', '.join(aliased)}")
         if (fixed.zero or aliased) and not fixed.centered:
             sentences.append(
-                "not estimable, and null in predictions, slopes and contrasts: what needs a dropped column"
+                "predictions, slopes and contrasts that need a dropped column cannot be estimated and are null"
             )
         if fixed.near:
             sentences.append(
@@ -237,7 +237,7 @@ class FitRecord:
         sentences += self._grouping_predictors() + self._almost_numbers()
         if optimum.singular:
             deficient = [
-                f"T of {one.group} has rank {one.rank} of {one.size}"
+                f"the covariance matrix of {one.group} has rank {one.rank} of {one.size}"
                 for one in self.ranks
                 if one.rank is not None and one.rank < one.size
             ]

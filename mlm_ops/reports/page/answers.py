@@ -246,7 +246,8 @@ def _product(tables: Tables, row: Row, moderated: set[str]) -> str:
         ends = ends if row["estimate"] > 0 else (-row["conf_high"], -row["conf_low"])
     what = f"difference of {term_text(first)} from its reference" if first.endswith("]") else "slope of "
     what += "" if first.endswith("]") else term_text(first)
-    return f"the {what} is {side} by {figure(abs(row['estimate']))}{interval(*ends)} {along}{chance(row['p_value'])}{where}"
+    size = f"{figure(abs(row['estimate']))}{interval(*ends)}"
+    return f"the {what} is {side} by {size} {along}{chance(row['p_value'])}{where}"
 
 
 def _coefficient(tables: Tables, row: Row, moderated: set[str]) -> str:

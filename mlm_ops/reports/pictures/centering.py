@@ -78,7 +78,10 @@ def _ranges(panels: list[list[dict[str, Any]]]) -> list[marks.AxisRange]:
     ends = [[row[end] for row in rows for end in ("left", "right")] for rows in panels]
     sides = [(min(values), max(values)) for values in (ends[0], *([0.0, *values] for values in ends[1:]))]
     half = max(high - low for low, high in sides) / 2
-    return [marks.axis_range([(low + high) / 2 - half, (low + high) / 2 + half], ticks=4) for low, high in sides]
+    return [
+        marks.axis_range([(low + high) / 2 - half, (low + high) / 2 + half], ticks=4, width=_PANEL)
+        for low, high in sides
+    ]
 
 
 def _panel(title: str, rows: list[dict[str, Any]], along: marks.AxisRange, names: list[str]) -> Spec:

@@ -36,9 +36,10 @@ def decomposition(tables: Tables, selection: Selection) -> Iterator[Picture]:
         yield Picture(
             key="decomposition",
             question=f"How much of each variable lies between {units(group)}?",
-            answer=f"By analysis of variance, {listing(shares)} {'lies' if len(shares) == 1 else 'lie'} between {units(group)}.{more}",
-            reading="Blue lies between, orange within, in each variable by itself; the ICC of a model, by maximum likelihood, "
-            "may differ a little. A predictor with both parts can have two different slopes."
+            answer=f"By analysis of variance, {listing(shares)} {'lies' if len(shares) == 1 else 'lie'} between "
+            f"{units(group)}.{more}",
+            reading="Blue lies between, orange within, of each variable by itself; the ICC of a model, by maximum "
+            "likelihood, may differ a little. A predictor with both parts can have two different slopes."
             + (f" The {VARIABLES} with the largest shares between are drawn." if numbers.height > VARIABLES else ""),
             spec=_spec(largest),
             numbers=numbers,
@@ -47,7 +48,7 @@ def decomposition(tables: Tables, selection: Selection) -> Iterator[Picture]:
 
 
 def _spec(numbers: pl.DataFrame) -> Spec:
-    names = labels([*map(term_label, numbers["variable"])])
+    names = labels([*map(term_label, numbers["variable"])], lines=2)
     bars = []
     for row, name in zip(numbers.to_dicts(), names, strict=True):
         between = min(max(row["icc"], 0.0), 1.0)

@@ -76,7 +76,8 @@ def _answer(panels: Sequence[Sequence[dict[str, Any]]]) -> str:
     ends = f"{_estimate(first)} in {model_text(first['model'])} and {_estimate(last)} in {model_text(last['model'])}"
     if len(moves) == 1:
         return f"{term_text(first['term'])} is {ends}."
-    return f"Over the models without its interactions, {term_text(first['term'])} moves most for its standard error: {ends}."
+    most = f"{term_text(first['term'])} moves most for its standard error"
+    return f"Over the models without its interactions, {most}: {ends}."
 
 
 def _estimate(row: dict[str, Any]) -> str:

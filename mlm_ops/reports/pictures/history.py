@@ -86,8 +86,8 @@ def _picture(tables: Tables, rows: Rows, quantity: Quantity) -> Picture:
         key="history",
         question=f"Has {quantity.name} changed over the runs?",
         answer=_answer(estimates, quantity, where, value),
-        reading=f"Model {model_text(estimates[0]['model'])}, run after run: dots are estimates, lines 95% intervals, dashed "
-        f"the estimate of the {where}. Triangles differ from the run before or from the baseline by more than chance "
+        reading=f"Model {model_text(estimates[0]['model'])}, run after run: dots are estimates, lines 95% intervals, "
+        f"dashed the estimate of the {where}. Triangles differ from the run before or from the baseline by more than chance "
         "(all tests of the model together, by Holm).",
         spec=_spec(estimates, quantity, where, value),
         numbers=rows.frame,

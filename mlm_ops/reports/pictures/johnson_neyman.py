@@ -39,7 +39,8 @@ def _picture(tables: Tables, rows: Rows, term: str, moderator: str) -> Picture:
         key="johnson_neyman",
         question=f"Where along {term_text(moderator)} does the slope of {term_text(term)} differ from zero?",
         answer=_answer(regions, term, moderator),
-        reading=f"Model {model_text(model)}: the slope of {term_text(term)} along {term_text(moderator)} with a pointwise 95% band. "
+        reading=f"Model {model_text(model)}: the slope of {term_text(term)} along {term_text(moderator)} with a "
+        "pointwise 95% band. "
         f"Dashed lines bound the regions where the slope differs from zero.{sentence}",
         spec=_spec(rows.frame, regions, unit_ticks, (term, moderator), colour_of(term)),
         numbers=rows.frame,

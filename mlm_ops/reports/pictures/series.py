@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from mlm_ops.inference.fixed.tests import NORMAL_975
 from mlm_ops.reports.pictures.facts import INTERCEPT, coefficients_in_order, model_of
 from mlm_ops.reports.pictures.rows import Selection, Tables, table
 from mlm_ops.reports.pictures.theme import colour_of
@@ -21,6 +22,7 @@ from mlm_ops.warehouse.sql import identifier, literal
 RUNS, KEYS = "all_", "key_"
 RESIDUAL = "residual"
 _INTERVAL = ("estimate", "std_error", "conf_low", "conf_high")
+_ENDS = {"conf_low": "-", "conf_high": ""}
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,10 @@ def _variances(latest: Tables, model: str, selection: Selection) -> list[Quantit
         return []
     diagonal = frame.filter((pl.col("model") == model) & pl.col("other").is_null())
     pairs = diagonal.select("group", "term").unique().rows()
-    columns = {"estimate": "estimate", "std_error": "std_error"}
+    # Wald intervals of the logarithm, as in `fit.intervals`
+    ends = {name: f"estimate * exp({sign}{NORMAL_975} * std_error / estimate)" for name, sign in _ENDS.items()}
+    known = {name: f"case when estimate > 0 and std_error > 0 then {text} end" for name, text in ends.items()}
+    columns = {"estimate": "estimate", "std_error": "std_error", **known}
     variances = []
     for group, term in sorted(
         pairs, key=lambda pair: (pair[0] == RESIDUAL, pair[0], pair[1] != INTERCEPT, pair[1] or "")

@@ -70,8 +70,8 @@ def _picture(tables: Tables, rows: Rows, term: str, moderator: str) -> Picture:
         key="simple_slopes",
         question=f"For whom does {term_text(term)} matter more?",
         answer=f"{answer}{'' if texts else f', for the values of {term_text(moderator)}'}.",
-        reading=f"Model {model_text(model)}: a line for each value of {term_text(moderator)}, with all else at its mean. Bands "
-        f"are pointwise 95% intervals of the lines, not of units or rows.{more}",
+        reading=f"Model {model_text(model)}: a line for each value of {term_text(moderator)}, with all else at its "
+        f"mean. Bands are pointwise 95% intervals of the lines, not of units or rows.{more}",
         spec=_spec(numbers, values[:LINES], term, outcome),
         numbers=numbers,
         sql=rows.sql,

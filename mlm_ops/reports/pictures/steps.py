@@ -16,6 +16,8 @@ from mlm_ops.reports.pictures.words import chance, figure, minus, model_text, of
 from mlm_ops.results.words import cell
 
 PAIRS = 20
+#: Characters of a model, of which two stand in a line.
+_NAME = 30
 
 
 def steps(tables: Tables, selection: Selection) -> Iterator[Picture]:
@@ -67,7 +69,7 @@ def _spec(pairs: list[dict[str, Any]]) -> Spec:
             f"{model_text(pair['model'])} against {model_text(pair['reference_model'])}: ΔAIC {value}{chance(_p(pair))}"
         )
         text = f"{value}{chance(_p(pair))}"
-        step = f"{short(pair['reference_model'])} → {short(pair['model'])}"
+        step = f"{short(pair['reference_model'], _NAME)} → {short(pair['model'], _NAME)}"
         rows.append({**pair, "place": place, "text": text, "step": step, "hover": marks.hover(read)})
     changes = [pair["delta_aic"] for pair in pairs]
     least, most = min(*changes, 0.0), max(*changes, 0.0)

@@ -63,8 +63,8 @@ def _answer(cells: list[dict[str, Any]], group: str, *, singular: bool) -> str:
     most = "The strongest correlation is that of" if len(pairs) > 1 else "The correlation of"
     joined = ":" if len(pairs) > 1 else " is"
     return (
-        f"{most} {term_text(row['other'])} and {term_text(row['term'])}{joined} {_correlation(row['correlation'])} over "
-        f"{units(group)} (covariance {figure(row['estimate'])}{error}).{verdict}"
+        f"{most} {term_text(row['other'])} and {term_text(row['term'])}{joined} {_correlation(row['correlation'])} "
+        f"over {units(group)} (covariance {figure(row['estimate'])}{error}).{verdict}"
     )
 
 

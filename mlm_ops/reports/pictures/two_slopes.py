@@ -122,8 +122,8 @@ def _picture(tables: Tables, rows: Rows, effect: dict[str, Any], outcome: str) -
         answer=f"Within {units(group)}, rows that differ by 1 in {x} differ by {slopes['within']} in {y}; "
         f"means of {units(group)} that differ by 1 in {x} differ by {slopes['between']}"
         f"{where}. The contextual effect, the difference of the two, is {difference}.",
-        reading=f"Model {model_text(effect['model'])}: each dot is one {unit(group)} at its means, with a line of the slope "
-        f"within over one standard deviation to each side; the blue line has the slope between.{through}{some}",
+        reading=f"Model {model_text(effect['model'])}: each dot is one {unit(group)} at its means, with a line of the "
+        f"slope within over one standard deviation to each side; the blue line has the slope between.{through}{some}",
         spec=_spec(rows.frame, effect, line, (effect["predictor"], outcome), unit_numbers(tables)),
         numbers=rows.frame,
         sql=rows.sql,

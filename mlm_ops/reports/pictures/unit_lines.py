@@ -81,8 +81,8 @@ def _picture(tables: Tables, rows: Rows, group: str, term: str) -> Picture:
         key="unit_lines",
         question=f"How do {units(group)} differ around the average line?",
         answer=f"{range_}{spread}.",
-        reading=f"Model {model_text(model)}: a line is one {unit(group)}, over one standard deviation of its own values to "
-        f"each side; the thick line {which}.{some}",
+        reading=f"Model {model_text(model)}: a line is one {unit(group)}, over one standard deviation of its own "
+        f"values to each side; the thick line {which}.{some}",
         spec=_spec(lines.to_dicts(), (intercept, slope), term, outcome_of(tables, model), unit_numbers(tables)),
         numbers=numbers,
         sql=rows.sql,

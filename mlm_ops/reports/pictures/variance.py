@@ -49,7 +49,9 @@ def variance(tables: Tables, selection: Selection) -> Iterator[Picture]:
         for model in models
     }
     bars = [
-        bar for model, label in zip(models, labels(models), strict=True) for bar in _bar(model, label, shares[model])
+        bar
+        for model, label in zip(models, labels(models, lines=2), strict=True)
+        for bar in _bar(model, label, shares[model])
     ]
     parts = {bar["part"] for bar in bars if bar["end"] > bar["start"]}
     colours = {words: colour for words, colour, _ in PARTS.values() if words in parts}
@@ -59,7 +61,7 @@ def variance(tables: Tables, selection: Selection) -> Iterator[Picture]:
         question="What explains the variance?",
         answer=_answer(model, shares.get(model, {})),
         reading=_reading(mixed=any("f1" not in parts for parts in shares.values())),
-        spec=_spec(bars, colours, labels(models)),
+        spec=_spec(bars, colours, labels(models, lines=2)),
         numbers=numbers,
         sql=rows.sql,
     )

@@ -15,7 +15,7 @@ from mlm_ops.results.words import LEAST, count, number, one_line, p_value
 LABEL = 24
 #: What XML cannot hold beside the control characters that `visible` replaces.
 _NO_XML = re.compile("[\ud800-\udfff\ufffe\uffff]")
-#: The end of a name that says that the values are numbers or names of units: ``school_id``, ``Employee ID``, ``teamNr``.
+#: The end of a name that says that values are numbers or names of units: ``school_id``, ``Employee ID``, ``teamNr``.
 _NUMBERING = re.compile(r"[ _.-](?i:id|nr|no|num|number|code|key|name)$|(?<=[a-z])(?:I[Dd]|N[Rr])$")
 #: What data often have numbers of in one word with "id".
 _HAVE_IDS = frozenset(
@@ -24,6 +24,8 @@ _HAVE_IDS = frozenset(
 )
 #: Plurals that take no ending.
 _PLURALS = {"child": "children", "man": "men", "woman": "women"}
+#: Where a long name may be parted.
+_PARTS_MEET = re.compile(r"[ :_.*+/]|(?<=[^\s(\[])(?=[(\[])")
 #: A name that a formula has in backticks.
 _IN_BACKTICKS = re.compile("`((?:[^`]|``)+)`")
 
@@ -64,15 +66,26 @@ def model_text(name: str | None) -> str:
     return f"“{shown(name)}”"
 
 
-def labels(names: Sequence[str], width: float = LABEL) -> list[str]:
-    """The names short enough for an axis, each another: those that are cut alike or look alike are numbered.
+def labels(names: Sequence[str], width: float = LABEL, *, lines: int = 1) -> list[str]:
+    r"""The names short enough for an axis, each another: those that are cut alike or look alike are numbered.
+
+    Parameters
+    ----------
+    names
+        As they are written.
+    width
+        Of a line.
+    lines
+        How many there is room for, one or two; they are parted by a line feed.
 
     >>> labels(["a" * 30, "a" * 31, "b"])
     ['aaaaaaaaaaaaaaaaaaaaaaa…', 'aaaaaaaaaaaaaaaaaaaaaaa… (2)', 'b']
+    >>> labels(["within(stress):condition[therapy]"], lines=2)
+    ['within(stress):\ncondition[therapy]']
     """
     texts: list[str] = []
     for name in names:
-        text, copies = short(name, width), 1
+        text, copies = (short if lines == 1 else _two_lines)(name, width), 1
         label = text
         while label in texts:
             copies += 1
@@ -94,6 +107,19 @@ def short(name: str | None, width: float = LABEL) -> str:
     while length < width - 1 and (room := room - _width(text[length])) >= 0:
         length += 1
     return f"{text[:length]}…"
+
+
+def _two_lines(name: str, width: float) -> str:
+    """A name that is too long for one line, in two: parted where its parts meet, the second cut where it must be."""
+    text = shown(name)
+    if short(text, width) == text:
+        return text
+    ends = [found.end() for found in _PARTS_MEET.finditer(text) if short(text[: found.end()], width)[-1:] != "…"]
+    if not ends:
+        return short(text, width)
+    # between words or factors rather than within one, and as late as may be
+    end = max(ends, key=lambda end: (short(text[end:], width) == shown(text[end:]), text[end - 1] in " :", end))
+    return f"{text[:end].rstrip()}\n{short(text[end:], width)}"
 
 
 def _width(character: str) -> float:
