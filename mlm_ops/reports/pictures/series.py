@@ -22,7 +22,7 @@ from mlm_ops.warehouse.sql import identifier, literal
 RUNS, KEYS = "all_", "key_"
 RESIDUAL = "residual"
 _INTERVAL = ("estimate", "std_error", "conf_low", "conf_high")
-_ENDS = {"conf_low": "-", "conf_high": ""}
+_ENDS, _PHI = {"conf_low": "-", "conf_high": "+"}, "phi"
 
 
 @dataclass(frozen=True)
@@ -113,6 +113,11 @@ def _variances(latest: Tables, model: str, selection: Selection) -> list[Quantit
     ends = {name: f"estimate * exp({sign}{NORMAL_975} * std_error / estimate)" for name, sign in _ENDS.items()}
     known = {name: f"case when estimate > 0 and std_error > 0 then {text} end" for name, text in ends.items()}
     columns = {"estimate": "estimate", "std_error": "std_error", **known}
+    of_correlation = {name: f"estimate {sign} {NORMAL_975} * std_error" for name, sign in _ENDS.items()}
+    # the autocorrelation of residuals stands among their variances, and has no standard deviation
+    no_variance = diagonal.filter(
+        (pl.col("group") == RESIDUAL) & (pl.col("term") == _PHI) & pl.col("std_dev").is_null()
+    )
     variances = []
     for group, term in sorted(
         pairs, key=lambda pair: (pair[0] == RESIDUAL, pair[0], pair[1] != INTERCEPT, pair[1] or "")
@@ -122,9 +127,12 @@ def _variances(latest: Tables, model: str, selection: Selection) -> list[Quantit
         is_residual = group == RESIDUAL
         name = "the residual variance" if is_residual else f"the variance of {term_text(term)} over {units(group)}"
         name += f" of {term_text(term)}" if is_residual and term else ""
+        is_phi = is_residual and term == _PHI and no_variance.height > 0
+        name = "the autocorrelation of residuals" if is_phi else name
         equal = {"model": model, "group": group, "term": term, "other": None}
         colour = "@within" if is_residual else "@between"
-        variances.append(Quantity("variance", name, "variance_components", columns, equal, colour))
+        shown = columns | of_correlation if is_phi else columns
+        variances.append(Quantity("variance", name, "variance_components", shown, equal, colour))
     return variances
 
 

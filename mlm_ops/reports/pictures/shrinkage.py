@@ -68,7 +68,8 @@ def _picture(tables: Tables, rows: Rows, group: str, term: str) -> Picture:
         question=f"How far are estimates drawn to the {goal}?",
         answer=_answer(tables, numbers, group, term),
         reading=f"Model {model_text(numbers['model'][0])}: from an open circle, least squares in one {unit(group)} "
-        f"alone, to the model's estimate, the dot. {_goal(group, is_fixed=is_fixed)} Long lines: few rows or little variation "
+        f"alone, to the model's estimate, the dot. {_goal(group, is_fixed=is_fixed)} Long lines: few rows or little "
+        "variation "
         f"of their own.{''.join(notes)}",
         spec=_spec(arrows.sort("unit").to_dicts(), average, term, unit_numbers(tables)),
         numbers=numbers,

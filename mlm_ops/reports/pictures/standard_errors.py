@@ -41,7 +41,8 @@ def standard_errors(tables: Tables, selection: Selection) -> Iterator[Picture]:
         key="standard_errors",
         question=f"What would ignoring the {units(groups[0]) if len(groups) == 1 else 'groups'} have cost?",
         answer=f"In {model_text(model)}, the standard error of {term_text(first['term'])} is "
-        f"{figure(first['std_error'])}; least squares that takes rows as independent gives {figure(first['naive_std_error'])}, "
+        f"{figure(first['std_error'])}; least squares that takes rows as independent gives "
+        f"{figure(first['naive_std_error'])}, "
         f"{percent(first['naive_share'])} of it.",
         reading="Each coefficient's standard errors as shares of the multilevel model's, the dot. A triangle to the "
         "left of it: ignoring the groups makes the coefficient look more certain than it is."

@@ -188,18 +188,16 @@ def _spec(
         marks.rules(segments, ends, "@within", width=1, strokeOpacity=0.35),
         _dots(rows, effect["group"], x, y, number),
     ]
-    at, to, names_ = marks.field("x", x), marks.field("y", y), []
-    for series, colour in (("within", "@within"), ("between", "@between")):
-        pair = [row for row in thick if row["series"] == series]
+    at, to = marks.field("x", x), marks.field("y", y)
+    # named in a legend: beside a line dots lie, wherever it ends
+    words = {side: f"{side} {figure(effect[side])}" for side in ("within", "between")}
+    colours = {words[side]: f"@{side}" for side in words}
+    for side in words:
+        pair = [{**row, "series": words[side]} for row in thick if row["series"] == side]
+        colour = marks.coded("series", colours, legend=True, symbol="stroke")
+        colour["legend"] |= {"labelFontSize": 13, "symbolStrokeWidth": 4}
         layers.append(marks.line(pair, at, to, colour, width=4))
-        # beside the line within, which ends amid the dots; above or below the end of the other
-        end = {"x": pair[1]["x"], "y": pair[1]["y"], "text": f"{series} {figure(pair[1]['slope'])}"}
-        beside = {"align": "left", "dx": 7, "dy": 2}
-        over = {"align": "right", "dx": 0, "dy": -12 if between >= within else 14}
-        look: dict[str, Any] = {"fontSize": 13, "fontWeight": "bold", **(beside if series == "within" else over)}
-        names_.append(marks.texts([end], at, to, colour=colour, **look))
-    layers += names_
-    return marks.chart(layers, 320)
+    return marks.chart(layers, 340)
 
 
 def _dots(rows: pl.DataFrame, group: str, x: Spec, y: Spec, number: UnitNumbers) -> Spec:

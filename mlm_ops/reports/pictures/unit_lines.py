@@ -29,8 +29,10 @@ _KNOWN = "x_low is not null and x_high is not null and intercept is not null and
 
 
 def unit_lines(tables: Tables, selection: Selection) -> Iterator[Picture]:
-    """A picture for each slope of one model."""
-    for rows, group, term in lines_of(tables, selection, _COLUMNS, _KNOWN):
+    """A picture for each slope of one model that varies over units; where none does, of the first alone."""
+    pictures = list(lines_of(tables, selection, _COLUMNS, _KNOWN))
+    varying = [picture for picture in pictures if picture[0].frame["slope"].n_unique() > 1]
+    for rows, group, term in (varying if selection.term is None else pictures) or pictures[:1]:
         yield _picture(tables, rows.sorted_by("slope", "unit"), group, term)
 
 

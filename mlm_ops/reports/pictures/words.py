@@ -203,6 +203,15 @@ def figure(value: float) -> str:
     return "0" if value == 0 else minus(count(int(text)) if text.lstrip("-").isdigit() else text)
 
 
+def upper_first(text: str) -> str:
+    """A beginning of a sentence; a name of the data as it is.
+
+    >>> upper_first("the residual variance"), upper_first("within(ses)")
+    ('The residual variance', 'within(ses)')
+    """
+    return f"T{text[1:]}" if text.startswith("the ") else text
+
+
 def minus(text: str) -> str:
     """The text of a number with a minus instead of a hyphen."""
     return text.replace("-", "−")
