@@ -227,7 +227,7 @@ def _condition(rows: list[dict[str, Any]]) -> Iterator[Check]:
     beyond = [row for row in rows if row["estimate"] is None or row["estimate"] > (row.get("bound") or math.inf)]
     reason = ""
     if beyond:
-        bound = figure(beyond[0]["bound"] or 30.0)
+        bound = f"{beyond[0]['bound']:g}"
         reason = f"; beyond {bound} they are worth a thought, and not flagged, as centering lowers them"
     yield Check(False, f"condition numbers of the predictors looked at: {listing(numbers)}{reason}", passed=not beyond)
 

@@ -58,11 +58,11 @@ def axis_range(
     for most in range(ticks, 0, -1):
         step, places = _step(low, high, most)
         style = f",.{places}f" if places <= 4 and max(abs(low), abs(high)) < 1e7 else ".2~e"
-        values = tuple(round(k * step, places) + 0.0 for k in _multiples(low, high, step))
-        longest = max((len(f"{value:{style.replace('~', '')}}") for value in values), default=0)
+        at = tuple(round(k * step, places) + 0.0 for k in _multiples(low, high, step))
+        longest = max((len(f"{value:{style.replace('~', '')}}") for value in at), default=0)
         if most <= 2 or (longest * DIGIT + _APART) * (high - low) <= step * width:
             break
-    return AxisRange(low, high, values, style)
+    return AxisRange(low, high, at, style)
 
 
 def _step(low: float, high: float, ticks: int) -> tuple[float, int]:
