@@ -6,7 +6,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
@@ -49,6 +49,28 @@ _NOT_READ = ("run_id", "analysis", "syntax", "latex", "markdown", "mathml", "mpl
 
 
 @dataclass(frozen=True)
+class Summary:
+    """What is told of an analysis at the head of its page and in the list of several.
+
+    Attributes
+    ----------
+    answers
+        What was found, in sentences.
+    checks
+        What was checked.
+    facts
+        Numbers of the header with their words.
+    description
+        That of the analysis file.
+    """
+
+    answers: Sequence[str]
+    checks: Sequence[Check]
+    facts: Sequence[tuple[str, str]]
+    description: str
+
+
+@dataclass(frozen=True)
 class AnalysisReport:
     """A page of one analysis, and what is told of it elsewhere.
 
@@ -58,25 +80,31 @@ class AnalysisReport:
         The whole file.
     drawings
         Bytes of each drawing by its id.
-    answers
-        What was found, in sentences.
-    checks
-        What was checked.
-    facts
-        Numbers of the header with their words.
-    description
-        That of the analysis file.
+    summary
+        What stands at its head.
     missing
         Why there are no drawings; None where there are.
     """
 
     html: str
     drawings: Mapping[str, int]
-    answers: Sequence[str]
-    checks: Sequence[Check]
-    facts: Sequence[tuple[str, str]]
-    description: str
+    summary: Summary
     missing: str | None
+
+
+def summary_of(tables: Tables, model: str | None = None) -> Summary:
+    """What is told of the analysis whose tables these are, without a drawing.
+
+    Parameters
+    ----------
+    tables
+        Of one analysis, its row of ``runs`` among them.
+    model
+        The model that is told of; by default `main_model` chooses.
+    """
+    tables = in_order(tables)
+    chosen, run = model or main_model(tables), table(tables, "runs").to_dicts()[0]
+    return Summary(answers(tables, chosen), checks(tables, chosen), list(_facts(tables, run)), _description(run))
 
 
 def page_of(tables: Tables, model: str | None = None, *, unit_names: bool = True, runs: int = 60) -> AnalysisReport:
@@ -104,18 +132,16 @@ def page_of(tables: Tables, model: str | None = None, *, unit_names: bool = True
         missing = str(error)
     sections = list(_sections(tables, chosen, named=model is not None, runs=runs, draw=missing is None))
     cards = [card for section in sections for card in section["cards"]]
-    sentences, check_list = answers(tables, chosen) or [card.answer for card in cards[:MOST]], checks(tables, chosen)
-    facts, description, notes = list(_facts(tables, run)), _description(run), last_notes(tables)
+    summary, notes = summary_of(tables, chosen), last_notes(tables)
+    if not summary.answers:
+        summary = replace(summary, answers=[card.answer for card in cards[:MOST]])
     links = [(section["key"], section["title"]) for section in sections] + [("made", "How it was made")]
     html = render(
         "page.html.j2",
         name=shown(run["analysis"]),
         data=shown(run["data"]),
-        description=description,
-        facts=facts,
+        summary=summary,
         links=[*links, *([("notes", "Notes")] if notes else [])],
-        answers=sentences,
-        checks=check_list,
         first_notes=first_notes(tables, run),
         last_notes=notes,
         missing=missing,
@@ -127,7 +153,7 @@ def page_of(tables: Tables, model: str | None = None, *, unit_names: bool = True
         run=list(_facts_of_run(run)),
     )
     drawings = {card.id: len(card.drawing.encode()) for card in cards if card.drawing is not None}
-    return AnalysisReport(html, drawings, sentences, check_list, facts, description, missing)
+    return AnalysisReport(html, drawings, summary, missing)
 
 
 def _sections(tables: Tables, model: str | None, *, named: bool, runs: int, draw: bool) -> Iterator[dict[str, Any]]:

@@ -84,7 +84,7 @@ def _rows(tables: Tables, runs: pl.DataFrame, quantity: Quantity) -> Rows:
     ((_, analysis),) = whose(runs).items()
     of_analysis = f"analysis = {literal(analysis)}"
     conditions = " and ".join([of_analysis, f"kind = {literal(quantity.kind)}", *quantity.conditions(*_TELLS_APART)])
-    values = ", ".join(f"e.{text} as {name}" for name, text in quantity.columns.items())
+    values = ", ".join(f"{text} as {name}" for name, text in quantity.columns.items())
     sql = "\n".join(
         [
             "with r as (",
