@@ -104,7 +104,7 @@ def centered(tables: Tables) -> list[tuple[str, Grid, list[str]]]:
     for name in names:
         rows = frame.filter(pl.col("model") == name)
         cells = versions_table(rows)
-        texts = tuple(tuple(shown(text) if text else "" for text in row) for row in cells.rows)
+        texts = tuple(tuple(term_label(text) if text else "" for text in row) for row in cells.rows)
         parts.append(
             (
                 f"Versions of {model_text(name)}",
