@@ -102,7 +102,7 @@ class TestGeometry:
             assert abs(low - (row["conf_low"] - start) / slope) < HALF
             assert abs(high - (row["conf_high"] - start) / slope) < HALF
             intervals += 1
-        assert intervals == picture.numbers.height == 13
+        assert intervals == picture.numbers.height == 10
 
     def test_two_slopes(self, hsb: Store):
         """Means as they are, not around the grand mean, as moments are kept."""

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from mlm_ops.reports.page.summary.answers import answers
 
 import mlm_ops as mlm
 from mlm_ops.analyses.store.latest import read_latest_results
 from mlm_ops.errors import MlmError
-from mlm_ops.reports.page.answers import answers
 from mlm_ops.reports.page.checks import checks
 from mlm_ops.reports.page.content import page_of
 from mlm_ops.reports.page.markup import equations
@@ -112,8 +112,8 @@ def test_each_kind_of_analysis_has_a_page(case, tmp_path_factory):
     found = parsed(page.html)
     assert found.tags["svg"] == found.tags["figure"] == len(page.drawings)
     assert len(found.ids) == len(set(found.ids))
-    assert page.answers
-    assert all(sentence.endswith(".") for sentence in page.answers)
+    assert page.summary.answers
+    assert all(sentence.endswith(".") for sentence in page.summary.answers)
     # no section is there without anything in it
     assert ("units" in found.ids) is bool({"caterpillar-1", "unit_lines-1"} & set(found.ids))
 
