@@ -52,7 +52,7 @@ def test_the_rank_does_not_depend_on_units_and_is_what_singular_says(factor: flo
         row = _statistics(fit)
         assert fit.singular == (row["t_rank"] < size)
         if fit.singular:
-            assert f"T of school has rank {row['t_rank']} of {size}" in "; ".join(fit.notes)
+            assert f"the covariance matrix of school has rank {row['t_rank']} of {size}" in "; ".join(fit.notes)
             assert row["t_eigenvalues"]["school"][-1] < 1e-6 * row["t_eigenvalues"]["school"][0]
         ranks.append((row["t_rank"], size))
     assert ranks == [(1, 2), (2, 3), (1, 2)]

@@ -17,8 +17,10 @@ _MOST = 6
 #: Pixels, at two columns: the text of a column, its lines and the width of their characters, and what else a card has.
 _COLUMN, _FRAME, _GAP = 504.0, 110.0, 16.0
 _QUESTION, _ANSWER, _READING = (20.0, 8.4), (24.0, 7.9), (20.2, 6.7)
-#: What a card across both columns costs, as much as columns of so many pixels' difference, and each card of a band.
+#: What a card across both columns costs, as much as columns of so many pixels' difference, and each card of a band;
+#: and from what height on what share of it stands empty beside its picture.
 _ALONE, _LONG = 160.0, 12.0
+_TALL, _EMPTY = 500.0, 0.5
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def banded(cards: Sequence[Card]) -> list[Band]:
 def _columns(cards: Sequence[Card]) -> tuple[float, Band]:
     """The cards in two columns: what they cost, and the cut where the columns differ least."""
     if len(cards) == 1:
-        return _ALONE, Band(tuple(cards))
+        return _ALONE + _EMPTY * max(0.0, cards[0].height - _TALL), Band(tuple(cards))
     ends = list(accumulate(card.height + _GAP for card in cards))
     cuts = [(abs(2 * ends[cut - 1] - ends[-1]), cut) for cut in range(1, len(cards))]
     difference, cut = min(cuts)
