@@ -11,7 +11,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from mlm_ops.reports.page.summary.answers import answers
+from mlm_ops.reports.page.answers import answers
 
 import mlm_ops as mlm
 from mlm_ops.analyses.store.latest import read_latest_results
