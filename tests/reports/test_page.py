@@ -11,11 +11,11 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from mlm_ops.reports.page.answers import answers
 
 import mlm_ops as mlm
 from mlm_ops.analyses.store.latest import read_latest_results
 from mlm_ops.errors import MlmError
+from mlm_ops.reports.page.answers import answers
 from mlm_ops.reports.page.checks import checks
 from mlm_ops.reports.page.content import page_of
 from mlm_ops.reports.page.markup import equations

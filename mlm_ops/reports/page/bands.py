@@ -20,7 +20,7 @@ _QUESTION, _ANSWER, _READING = (20.0, 8.4), (24.0, 7.9), (20.2, 6.7)
 #: What a card across both columns costs, as much as columns of so many pixels' difference, and each card of a band;
 #: and from what height on what share of it stands empty beside its picture.
 _ALONE, _LONG = 160.0, 12.0
-_TALL, _EMPTY = 500.0, 0.5
+_TALL, _EMPTY = 500.0, 0.25
 
 
 @dataclass(frozen=True)
