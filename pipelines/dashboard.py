@@ -16,7 +16,7 @@ with app.setup:
 
     from mlm_ops import MlmError
     from mlm_ops.analyses.store.latest import SEVERAL, read_latest_results
-    from mlm_ops.reports import PICTURES, Selection
+    from mlm_ops.reports import PICTURES, Selection, main_model
     from mlm_ops.results.tables.descriptions import COLUMNS, ROWS
     from mlm_ops.results.words import cell, html_text
 
@@ -54,7 +54,7 @@ def _() -> tuple[mo.ui.dropdown, Tables]:
 def _(analysis: mo.ui.dropdown, results: Tables) -> tuple[mo.ui.dropdown, Tables]:
     tables = {name: rows.filter(pl.col("analysis") == analysis.value) for name, rows in results.items()}
     models = [name for table in ("models", "sem_fit") if table in tables for name in tables[table]["model"]]
-    model = mo.ui.dropdown(models, value=next(iter(models), None), label="Model")
+    model = mo.ui.dropdown(models, value=main_model(tables) or next(iter(models), None), label="Model")
     run = tables["runs"].row(0, named=True)
     facts = f"Run of {run['finished_at']:%Y-%m-%d %H:%M} UTC: {run['n_rows']:,} rows of {run['data']}"
     mo.vstack([mo.md("# Results"), mo.hstack([analysis, model], justify="start"), text(facts)])

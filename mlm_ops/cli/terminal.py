@@ -20,6 +20,8 @@ from mlm_ops.results.words import CONTROL_CHARACTERS, REPLACEMENT, message, one_
 from mlm_ops.structural.largest_indices import MOST_SHOWN, by_size, remarks_on_indices
 from mlm_ops.structural.random_paths import without_random_paths
 
+#: Why `icc` here and in the tables of models differ a little.
+DECOMPOSITION_NOTE = "by analysis of variance of each variable alone; the icc of a model is by its estimator"
 #: What `mlm show` prints of each table, in this order; a table asked for by name is printed whole.
 OVERVIEW: dict[str, tuple[str, ...]] = {
     "models": ("formula", "notes"),
@@ -187,6 +189,8 @@ def show_tables(target: Console, tables: Mapping[str, pl.DataFrame], all_rows: C
         if name == "sem_score_tests":
             show_largest_indices(target, frame, all_rows(name), columns)
             continue
+        if name == "decomposition":
+            note = DECOMPOSITION_NOTE
         show_table(target, name, frame.select("model", *columns), all_rows(name), LONG_TABLES.get(name), note)
     others = [name for name, frame in tables.items() if name not in OVERVIEW and not frame.is_empty()]
     if others:

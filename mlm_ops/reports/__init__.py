@@ -12,13 +12,24 @@ from mlm_ops.lazy import names_on_use
 if TYPE_CHECKING:
     from mlm_ops.reports.drawing.files import draw_png, save_picture
     from mlm_ops.reports.drawing.svg import draw_svg
+    from mlm_ops.reports.page.sections import main_model
     from mlm_ops.reports.pictures import PICTURES
     from mlm_ops.reports.pictures.choice import choose_picture
     from mlm_ops.reports.pictures.path_diagram import path_diagram
     from mlm_ops.reports.pictures.picture import Picture
     from mlm_ops.reports.pictures.rows import Selection
 
-__all__ = ["PICTURES", "Picture", "Selection", "choose_picture", "draw_png", "draw_svg", "path_diagram", "save_picture"]
+__all__ = [
+    "PICTURES",
+    "Picture",
+    "Selection",
+    "choose_picture",
+    "draw_png",
+    "draw_svg",
+    "main_model",
+    "path_diagram",
+    "save_picture",
+]
 
 _LAZY = {
     "PICTURES": "mlm_ops.reports.pictures",
@@ -27,6 +38,7 @@ _LAZY = {
     "choose_picture": "mlm_ops.reports.pictures.choice",
     "draw_png": "mlm_ops.reports.drawing.files",
     "draw_svg": "mlm_ops.reports.drawing.svg",
+    "main_model": "mlm_ops.reports.page.sections",
     "path_diagram": "mlm_ops.reports.pictures.path_diagram",
     "save_picture": "mlm_ops.reports.drawing.files",
 }

@@ -233,7 +233,7 @@ class FitRecord:
             sentences.append(f"dropped, being a combination of the other columns: {', '.join(aliased)}")
         if (fixed.zero or aliased) and not fixed.centered:
             sentences.append(
-                "what needs a dropped column is not estimable, and null in predictions, slopes and contrasts"
+                "predictions, slopes and contrasts that need a dropped column cannot be estimated and are null"
             )
         if fixed.near:
             sentences.append(

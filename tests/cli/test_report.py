@@ -59,6 +59,12 @@ def test_each_analysis_has_a_file_and_all_have_an_index(fitted, folder, capsys):
     index = (folder / "index.html").read_text()
     assert index.count('<a href="first.html">first</a>') == index.count('<a href="second.html">second</a>') == 1
     assert "Of first." in index
+    # as `mlm run` writes it, whose reports are written one by one: of those that are there
+    (folder / "index.html").unlink()
+    assert pages.write_index(fitted).path == folder / "index.html"
+    assert (folder / "index.html").read_text() == index
+    (folder / "second.html").unlink()
+    assert pages.write_index(fitted) is None
 
 
 def test_show_names_the_report_at_its_end(fitted, folder, capsys):

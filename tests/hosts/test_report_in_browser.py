@@ -110,8 +110,9 @@ def test_no_texts_of_a_picture_lie_upon_each_other(hsb, others):
         assert page["texts"]["1280"] | {"least": 0} == {"overlaps": [], "least": 0, "cut": []}, page["file"]
 
 
-def test_no_half_of_a_row_is_empty(hsb, others):
-    assert [page["halves"] for page in (hsb, *others)] == [[]] * (1 + len(others))
+def test_columns_end_nearly_together_and_no_card_has_a_gap(hsb, others):
+    for page in (hsb, *others):
+        assert (page["halves"], page["gaps"]) == ([], []), page["file"]
 
 
 def test_the_finder_lights_a_unit(hsb):

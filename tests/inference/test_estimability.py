@@ -11,7 +11,7 @@ import mlm_ops as mlm
 from mlm_ops.errors import MlmError
 from mlm_ops.warehouse.arrow import ArrowStream
 
-_NOTE = "what needs a dropped column is not estimable, and null in predictions, slopes and contrasts"
+_NOTE = "predictions, slopes and contrasts that need a dropped column cannot be estimated and are null"
 
 
 def _data() -> pl.DataFrame:

@@ -37,11 +37,11 @@ def test_it_has_at_most_a_hundred_lines():
     assert len(Path(dashboard.__file__).read_text(encoding="utf-8").splitlines()) <= 100
 
 
-def test_it_shows_an_analysis_and_its_first_model(look, hsb):
+def test_it_shows_an_analysis_and_the_model_of_its_report(look, hsb):
     text, names = look(hsb)
     assert "7,185 rows of main.students" in text
     assert names["analysis"].value == "hsb"
-    assert names["model"].value == "regression"
+    assert names["model"].value == "slopes_as_outcomes"
     assert list(names["model"].options)[-2:] == ["slopes_as_outcomes", "latent_contextual"]
     assert next(iter(names["filled"])) == names["table"].value == "fixed_effects"
     assert "One row a coefficient (gamma) of a model" in text

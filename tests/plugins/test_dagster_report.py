@@ -76,7 +76,7 @@ def test_it_writes_the_page_and_says_what_it_holds(
     assert metadata["bytes"] == path.stat().st_size
     assert isinstance(metadata["seconds"], float)
     lines = str(metadata["in_short"]).splitlines()
-    assert 1 <= len(lines) <= 6
+    assert 1 <= len(lines) <= 8
     assert all(line.startswith("- ") for line in lines)
     assert "of the variance of y lies between schools" in lines[0]
     assert (

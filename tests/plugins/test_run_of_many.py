@@ -77,6 +77,42 @@ def test_an_unknown_analysis_is_one_sentence() -> None:
         runs._keys_of(job, runs._analyses(job), "abc")
 
 
+PROJECT = """
+import dagster as dg
+from mlm_ops.analyses.file.analysis import parse_analysis
+from mlm_ops.plugins.dagster import Warehouse, build_analysis_assets
+
+@dg.asset
+def rows(warehouse: Warehouse):
+    with warehouse.connection() as connection:
+        connection.execute("create or replace table main.rows as select i % 20 as g, sin(i) as x, cos(7 * i) + "
+                           "sin(i % 20) as y from range(200) as t(i)")
+
+TEXT = %TEXT%
+assets = [build_analysis_assets(parse_analysis(TEXT.format(name=name)), report=True) for name in NAMES]
+defs = dg.Definitions.merge(dg.Definitions(assets=[rows], resources={"warehouse": Warehouse()}), *assets)
+"""
+
+
+@pytest.mark.parametrize("names", [("first", "second"), ("alone",)])
+def test_reports_of_several_analyses_are_listed(tmp_path: Path, names: tuple[str, ...]) -> None:
+    """`mlm show` and a reader open the list: without it there would be files and no page to begin with."""
+    module = f"listed_{len(names)}"
+    (tmp_path / "pyproject.toml").write_text(f'[tool.dagster]\nmodule_name = "{module}"\n')
+    text = TEXT.replace("data: main.rows", "data: main.rows\nlevels: g")
+    (tmp_path / f"{module}.py").write_text(PROJECT.replace("%TEXT%", repr(text)).replace("NAMES", repr(names)))
+    lines: list[str] = []
+    runs.run_project(tmp_path, warehouse=tmp_path, progress=lines.append)
+    folder = tmp_path / "report"
+    several = len(names) > 1
+    expected = {f"{name}.html" for name in names} | ({"index.html"} if several else set())
+    assert {path.name for path in folder.iterdir()} == expected
+    assert ("All reports are listed in report/index.html." in lines) is several
+    if several:
+        page = (folder / "index.html").read_text()
+        assert [page.count(f'<a href="{name}.html">{name}</a>') for name in names] == [1, 1]
+
+
 def test_steps_are_in_the_order_of_analyses_and_reports_come_last() -> None:
     job = definitions("b", "a").resolve_implicit_global_asset_job_def()
     priorities = {

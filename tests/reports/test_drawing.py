@@ -91,7 +91,7 @@ class TestGeometry:
         picture = hsb.picture("forest")
         svg = picture.svg()
         intervals = 0
-        rows = {f"{row['term']} in {row['model']}": row for row in picture.numbers.to_dicts()}
+        rows = {f"{row['term']} in “{row['model']}”": row for row in picture.numbers.to_dicts()}
         for node, x, y in elements(svg):
             title = node.find(_SVG + "title")
             if title is None or node.tag != _SVG + "line":
@@ -102,7 +102,7 @@ class TestGeometry:
             assert abs(low - (row["conf_low"] - start) / slope) < HALF
             assert abs(high - (row["conf_high"] - start) / slope) < HALF
             intervals += 1
-        assert intervals == picture.numbers.height == 13
+        assert intervals == picture.numbers.height == 10
 
     def test_two_slopes(self, hsb: Store):
         """Means as they are, not around the grand mean, as moments are kept."""
@@ -270,7 +270,7 @@ def _check_drawings(hsb: Store, names: Sequence[str], keys: Iterable[str]) -> in
             continue
         nodes = list(Xml.fromstring(picture.svg()).iter())
         tags = {node.tag.removeprefix(_SVG) for node in nodes}
-        assert tags <= {"svg", "g", "rect", "path", "line", "text", "title", "circle", "ellipse"}
+        assert tags <= {"svg", "g", "rect", "path", "line", "text", "tspan", "title", "circle", "ellipse"}
         attributes = {attribute for node in nodes for attribute in node.attrib}
         assert not [attribute for attribute in attributes if attribute.startswith("on") or "href" in attribute]
         drawings += 1

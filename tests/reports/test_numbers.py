@@ -157,42 +157,42 @@ class TestSentences:
                 "group_sizes",
                 {},
                 "How many rows has a school?",
-                "160 schools hold 14 to 67 rows, half 47 or more.",
+                "160 schools hold 14 to 67 rows, with a median of 47.",
             ),
             (
                 "decomposition",
                 {},
                 "How much of each variable lies between schools?",
-                "27% of ses and 17% of mathach lie between schools.",
+                "By analysis of variance, 27% of ses and 17% of mathach lie between schools.",
             ),
             (
                 "standard_errors",
                 {},
                 "What would ignoring the schools have cost?",
-                "In slopes_as_outcomes the standard error of (Intercept) is 0.219; least squares that takes rows as "
+                "In “slopes_as_outcomes”, the standard error of (Intercept) is 0.219; least squares that takes rows as "
                 "independent gives 0.109, 50% of it.",
             ),
             (
                 "variance",
                 {},
                 "What explains the variance?",
-                "In slopes_as_outcomes predictors account for 18% of the model's total variance: 5% within groups and "
-                "13% between groups. 77% stays within groups, 5% between groups and 0.1% in slopes that vary.",
+                "In “slopes_as_outcomes”, predictors account for 18% of the model's total variance: 5% within groups "
+                "and 13% between groups. 77% stays within groups, 5% between groups and 0.1% in slopes that vary.",
             ),
             (
                 "steps",
                 {},
                 "Which steps fit better?",
-                "The AIC falls in 5 of 5 steps. It moves least from rancova to random_slope: the AIC differs by −5.8 "
-                "(likelihood ratio 9.76, p = 0.005).",
+                "The AIC falls in 5 of 5 steps. It moves least from “rancova” to “random_slope”: the AIC differs by "
+                "−5.8 (likelihood ratio 9.76, p = 0.005).",
             ),
             (
                 "forest",
                 {},
                 "Do the estimates move as the model grows?",
                 "Over the models without its interactions, sector[Public] moves most for its standard error: −1.94 "
-                "(95% interval −2.23 to −1.64) in regression and −1.23 (95% interval −1.83 to −0.621) in "
-                "means_as_outcomes.",
+                "(95% interval −2.23 to −1.64) in “regression” and −1.23 (95% interval −1.83 to −0.621) in "
+                "“means_as_outcomes”.",
             ),
             (
                 "two_slopes",
@@ -258,8 +258,8 @@ class TestSentences:
         alone = {name: _of_model(frame, "slopes_as_outcomes") for name, frame in hsb.tables.items()}
         (picture,) = PICTURES["forest"](alone, Selection(term="within(ses)"))
         assert picture.answer == (
-            "In slopes_as_outcomes within(ses) is 1.30 (95% interval 0.961 to 1.64), where its moderators are zero or "
-            "at their reference."
+            "In “slopes_as_outcomes”, within(ses) is 1.30 (95% interval 0.961 to 1.64), where its moderators are zero "
+            "or at their reference."
         )
         (picture,) = PICTURES["two_slopes"](alone, Selection())
         assert "5.33 (95% interval 4.60 to 6.06), where their moderators are zero or at their" in picture.answer

@@ -101,20 +101,62 @@ def drawn(picture: Picture, column: str) -> Iterator[dict[str, Any]]:
 
 
 class TestHistory:
-    def test_one_a_coefficient_a_variance_and_the_icc(self, runs: Store):
-        assert [picture.question for picture in pictures(runs, "history")] == [
+    def test_one_a_flagged_number_and_one_of_all_others(self, runs: Store):
+        """The means of schools have moved with the slopes, as later runs have more schools: their variance too."""
+        drafts = pictures(runs, "history")
+        assert [picture.question for picture in drafts] == [
             "Has within(ses) changed over the runs?",
+            "Has the variance of (Intercept) over schools changed over the runs?",
+            "Has the ICC changed over the runs?",
+            "Have the other numbers of the model changed over the runs?",
+        ]
+        assert list(drafts[-1].numbers["quantity"].unique(maintain_order=True)) == [
+            *("(Intercept)", "the residual variance")
+        ]
+        # what is asked for has its own, flagged or not
+        asked = pictures(runs, "history", term="(Intercept)")
+        assert [picture.question for picture in asked] == [
             "Has (Intercept) changed over the runs?",
             "Has the variance of (Intercept) over schools changed over the runs?",
-            "Has the residual variance changed over the runs?",
-            "Has the ICC changed over the runs?",
         ]
-        assert len(pictures(runs, "history", term="within(ses)")) == 1
+        assert asked[0].answer.endswith("; no run is flagged.")
+
+    def test_the_picture_of_the_others_says_which_moved_most(self, runs: Store):
+        last = pictures(runs, "history")[-1]
+        sizes = {}
+        for name in ("(Intercept)", "the residual variance"):
+            rows = last.numbers.filter(quantity=name).to_dicts()
+            sizes[name] = abs(rows[-1]["estimate"] - rows[0]["estimate"]) / (2 * rows[-1]["std_error"])
+        most = max(sizes, key=sizes.__getitem__)
+        ends = [figure(row["estimate"]) for row in last.numbers.filter(quantity=most).to_dicts()]
+        assert last.answer == (
+            f"None of the other 2 numbers is flagged in 5 runs; {most} has moved most for its standard error: "
+            f"{ends[0]} in the baseline, now {ends[-1]}."
+        )
+        dots = [row["estimate"] for row in drawn(last, "at")]
+        assert sorted(dots) == sorted(last.numbers["estimate"])
+        assert len(dots) == 10
+
+    def test_a_variance_has_an_interval_and_an_icc_stands_beside_zero(self, runs: Store):
+        """Wald's, of the logarithm; without one the axis begins at zero, so that no wiggle looks like a jump."""
+        (variance,) = [picture for picture in pictures(runs, "history") if "variance of (I" in picture.question]
+        for row in variance.numbers.to_dicts():
+            margin = 1.959963984540054 * row["std_error"] / row["estimate"]
+            ends = [row["estimate"] * np.exp(sign * margin) for sign in (-1, 1)]
+            # equal but for the rounding of the exponential
+            assert [row["conf_low"], row["conf_high"]] == pytest.approx(ends, rel=1e-14)
+        rules = [layer for layer in variance.spec["layer"] if layer["mark"]["type"] == "rule"]
+        assert any("y2" in layer["encoding"] and len(layer["data"]["values"]) == 5 for layer in rules)
+        (icc,) = [
+            picture for picture in pictures(runs, "history") if picture.question == "Has the ICC changed over the runs?"
+        ]
+        assert icc.spec["layer"][-1]["encoding"]["y"]["scale"]["domain"][0] <= 0.0
 
     def test_the_sql_gives_the_numbers(self, runs: Store):
         for picture in pictures(runs, "history"):
             assert runs.query(picture.sql).equals(picture.numbers), picture.sql
-            assert picture.numbers.height == 5
+            rows = picture.numbers.height
+            assert rows == 5 * (1 if "quantity" not in picture.numbers else picture.numbers["quantity"].n_unique())
 
     def test_sentence_dashed_line_and_flags_are_the_tables(self, runs: Store):
         slope = pictures(runs, "history")[0]
@@ -133,7 +175,6 @@ class TestHistory:
         # magenta triangles: a hue and a shape of their own
         (marks,) = [layer for layer in slope.spec["layer"] if layer["mark"].get("shape") == "triangle-up"]
         assert marks["encoding"]["color"] == {"value": "@flag"}
-        assert pictures(runs, "history")[1].answer.endswith("; no run is flagged.")
 
     def test_runs_before_the_last_are_left_out(self, runs: Store):
         """The dashed line is the baseline's nevertheless: the comparison with it is stored."""
@@ -145,8 +186,11 @@ class TestHistory:
 
     def test_without_comparisons_the_first_run_is_dashed(self, runs: Store):
         tables = {name: frame for name, frame in runs.tables.items() if name != "all_drift"}
-        picture = next(PICTURES["history"](tables, Selection()))
+        picture = next(PICTURES["history"](tables, Selection(term="within(ses)")))
         assert " in the first run; no run is flagged." in picture.answer
+        (together,) = PICTURES["history"](tables, Selection())
+        assert together.question == "Have the numbers of the model changed over the runs?"
+        assert together.answer.startswith("None of 5 numbers is flagged in 5 runs; within(ses) has moved most")
 
     def test_one_run_has_no_history(self, runs: Store):
         tables = {name: frame.filter(run_id="run4") for name, frame in runs.tables.items()}
@@ -191,7 +235,7 @@ class TestKeys:
         frames = {name: _copies(frame, names) for name, frame in parts.tables.items()}
         for picture in PICTURES["keys"](frames, Selection()):
             tags = {node.tag.partition("}")[2] for node in Xml.fromstring(picture.svg()).iter()}
-            assert tags <= {"svg", "g", "rect", "path", "line", "text", "title", "circle"}
+            assert tags <= {"svg", "g", "rect", "path", "line", "text", "tspan", "title", "circle"}
             assert picture.numbers.height == len(names)
 
     def test_a_thousand_keys_are_a_band_and_extremes(self, parts: Store):
@@ -244,7 +288,7 @@ class TestLadder:
         assert picture.question == "What did the selection try?"
         assert picture.answer == (
             f"2 of 4 candidates are added; the last is sector, with which the AIC differs by "
-            f"−{abs(last['delta_aic']):.1f}. The selection ends with {last['model']}."
+            f"−{abs(last['delta_aic']):.1f}. The selection ends with “{last['model']}”."
         )
         texts = {row["text"] for values in layers(picture.spec) for row in values if "text" in row}
         assert {"within(ses)", "sector", "size", "within(ses):size"} <= texts
@@ -261,7 +305,7 @@ class TestLadder:
     def test_nothing_taken(self, ladder: Store):
         tables = {"ladder_steps": ladder.tables["ladder_steps"].with_columns(taken=pl.lit(value=False))}
         (picture,) = PICTURES["ladder_steps"](tables, Selection())
-        assert picture.answer == "0 of 4 candidates are added: the selection stays with anova."
+        assert picture.answer == "0 of 4 candidates are added: the selection stays with “anova”."
 
     def test_forty_rows(self, ladder: Store):
         steps = ladder.tables["ladder_steps"]
@@ -297,7 +341,7 @@ class TestVeryManyModels:
         alone = effects.filter(~pl.col("model").is_in(products)).to_dicts()
         ends = [
             f"{figure(r['estimate'])} (95% interval {figure(r['conf_low'])} to {figure(r['conf_high'])}) in "
-            f"{r['model']}"
+            f"“{r['model']}”"
             for r in (alone[0], alone[-1])
         ]
         apart = sum(row["conf_low"] > 0 or row["conf_high"] < 0 for row in alone)

@@ -29,6 +29,7 @@ from mlm_ops.plugins.dagster.metadata import ANALYSIS
 from mlm_ops.plugins.dagster.progress import Progress, analysis_of
 from mlm_ops.plugins.dagster.warehouse import Warehouse
 from mlm_ops.reports.page.ahead import reports_ahead
+from mlm_ops.reports.page.report import write_index
 from mlm_ops.warehouse.faults import first_line
 from mlm_ops.warehouse.replacing import locked
 from mlm_ops.warehouse.sql import identifier
@@ -221,6 +222,9 @@ def run_project(
         with reports_ahead() if _has_reports(job) and len(analyses) > 1 else nullcontext() as ahead:
             listener = Progress(progress, None if ahead is None else ahead.ask, analyses)
             _execute(job, instance, project, config, run_id, listener, keys)
+        if _has_reports(job) and listener.published and not listener.interrupted:
+            for place in warehouses.values():
+                _list_reports(place.results, progress)
     try:
         listener.conclude()
     except DamagedError as error:
@@ -259,6 +263,17 @@ def _execute(
         )
     except (KeyboardInterrupt, DagsterExecutionInterruptedError):
         listener.interrupted = True
+
+
+def _list_reports(results: Path, progress: Callable[[str], None]) -> None:
+    """Write the list of all reports, as `mlm report` does; where it cannot be written, the run has not failed."""
+    try:
+        file = write_index(results)
+    except (MlmError, OSError) as error:
+        progress(f"The list of all reports could not be written: {error}")
+    else:
+        if file is not None:
+            progress(f"All reports are listed in {file.path.parent.name}/{file.path.name}.")
 
 
 def _warehouses(definitions: dg.Definitions, folder: Path | None) -> dict[str, Warehouse]:

@@ -35,6 +35,7 @@ _DEFAULTS = {
     "transform": "translate(0,0)",
 }
 _COLOURS = frozenset({"fill", "stroke"})
+_TEXTS = frozenset({"text", "tspan"})
 _INHERITED = frozenset(
     {"fill", "stroke", "stroke-width", "fill-opacity", "stroke-opacity", "stroke-dasharray"}
     | {"font-size", "font-weight", "text-anchor", "paint-order"}
@@ -192,7 +193,7 @@ class _Writer:
             return []
         if tag == "path" and (circle := _CIRCLE.fullmatch(attributes["d"])):
             tag, attributes = "circle", _circle(circle[1], attributes)
-        text = escape(node.text) if tag == "text" and node.text else ""
+        text = escape(node.text) if tag in _TEXTS and node.text else ""
         if tag != "g":
             return [_Markup(tag, attributes, title + text, children)]
         common = _shared(children)

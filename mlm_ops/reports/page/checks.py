@@ -7,45 +7,75 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from mlm_ops.inference.diagnostics.findings import ALPHA, MATERIAL
 from mlm_ops.reports.page.words import distinct, plural, rows_of
 from mlm_ops.reports.pictures.rows import Tables
-from mlm_ops.reports.pictures.words import chance, figure, listing, of, percent, shown, units
+from mlm_ops.reports.pictures.words import (
+    chance,
+    figure,
+    listing,
+    model_text,
+    of,
+    percent,
+    term_label,
+    term_text,
+    units,
+)
 from mlm_ops.results.text.side_by_side import footnotes
 from mlm_ops.results.words import count, counts, rows_left_out
 
+#: A p value that many readers would call significant: from 0.01, as large data find small departures, it is no flag.
+_NOTICED = 0.05
 #: Names of models in one sentence.
 _NAMES = 5
 
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the list: whether a reader should look, and what was found."""
+    """One line of the list.
+
+    Attributes
+    ----------
+    flagged
+        Whether a reader should look.
+    text
+        What was found.
+    passed
+        Whether it deserves a tick: what is beyond a bound, and not flagged for a reason that the text has, does not.
+    """
 
     flagged: bool
     text: str
+    passed: bool = True
 
 
 def checks(tables: Tables, model: str | None) -> list[Check]:
-    """The checks of an analysis and of one of its models, those that are flagged first."""
+    """The checks of an analysis and of one of its models: those that are flagged first, then those without a tick."""
     lines = [line for check in _CHECKS for line in check(tables, model)]
-    return sorted(lines, key=lambda line: not line.flagged)
+    return sorted(lines, key=lambda line: (not line.flagged, line.passed))
 
 
 def first_notes(tables: Tables, run: dict[str, Any]) -> list[str]:
     """What a reader must know before the pictures: how models were chosen, rows left out, groups withheld."""
     notes = []
     if run["n_obs"] is not None and run["n_rows"] is not None and run["n_obs"] < run["n_rows"]:
-        notes.append(rows_left_out(run["n_obs"], run["n_rows"], counts(run["n_dropped"])) + ".")
+        notes.append(term_text(rows_left_out(run["n_obs"], run["n_rows"], counts(run["n_dropped"]))) + ".")
     for name in ("models", "sem_fit"):
         if name in tables and not tables[name].is_empty():
-            notes += footnotes(name, tables[name])
+            notes += map(term_text, footnotes(name, tables[name], _quoted))
     return notes
 
 
 def last_notes(tables: Tables) -> list[str]:
     """What a reader of single tables must know."""
     names = ("comparisons", "contextual_effects", "fit_statistics")
-    return distinct([note for name in names if name in tables for note in footnotes(name, tables[name])])
+    notes = [note for name in names if name in tables for note in footnotes(name, tables[name], _quoted)]
+    return distinct([*map(term_text, notes)])
+
+
+def _quoted(name: str) -> str:
+    """A model's or a predictor's name at the head of a note, where it would be read as a word of it."""
+    return model_text(term_label(name))
 
 
 def _optimum(tables: Tables, model: str | None) -> Iterator[Check]:
@@ -69,7 +99,7 @@ def _optimum(tables: Tables, model: str | None) -> Iterator[Check]:
 
 def _names(models: list[str]) -> str:
     more = len(models) - _NAMES
-    return listing([*map(shown, models[:_NAMES]), *([f"{count(more)} more"] if more > 0 else [])])
+    return listing([*map(model_text, models[:_NAMES]), *([f"{count(more)} more"] if more > 0 else [])])
 
 
 def _of_rows(tables: Tables, model: str | None) -> Iterator[Check]:
@@ -110,13 +140,23 @@ def _by_group(rows: list[dict[str, Any]]) -> Iterator[tuple[str, list[dict[str, 
 
 def _normality(rows: list[dict[str, Any]]) -> Iterator[Check]:
     for row in rows:
-        what = "residuals" if row["group"] == "residual" else f"effects of {units(row['group'])}, {shown(row['term'])}"
+        what = (
+            "residuals" if row["group"] == "residual" else f"effects of {units(row['group'])}, {term_text(row['term'])}"
+        )
         skew = row.get("skewness")
         numbers = f"kurtosis {figure(row['estimate'])} (normal: 3)" if row["estimate"] is not None else ""
         if skew is not None and numbers:
             numbers = f"skewness {figure(skew)}, kurtosis {figure(row['estimate'])} (normal: 0 and 3)"
         state = "depart from a normal distribution" if row["flagged"] else "looked at for normality"
-        yield Check(bool(row["flagged"]), f"{what} {state}: {numbers}{chance(row['p_value'])}")
+        bounds = f"below p = {ALPHA}{f' and more than {MATERIAL} off' if row['group'] == 'residual' else ''}"
+        yield _verdict(row, f"{what} {state}: {numbers}{chance(row['p_value'])}", bounds)
+
+
+def _verdict(row: dict[str, Any], text: str, bounds: str) -> Check:
+    """A test's line: one that many readers would call significant, and that is not flagged, says from where it is."""
+    if row["flagged"] or row["p_value"] is None or row["p_value"] >= _NOTICED:
+        return Check(bool(row["flagged"]), text)
+    return Check(False, f"{text}; flagged {bounds}", passed=False)
 
 
 def _variances(rows: list[dict[str, Any]]) -> Iterator[Check]:
@@ -125,16 +165,18 @@ def _variances(rows: list[dict[str, Any]]) -> Iterator[Check]:
         if row["estimate"] is not None:  # an earlier version has no size of the differences
             test = f"standard deviations by {percent(row['estimate'])} beyond chance, {test}"
         what = f"residual variances of {units(row['group'])}"
-        yield Check(
-            bool(row["flagged"]), f"{what} {'differ' if row['flagged'] else 'looked at for a difference'}: {test}"
-        )
+        size = "" if row.get("bound") is None else f" and beyond {percent(row['bound'])}"
+        text = f"{what} {'differ' if row['flagged'] else 'looked at for a difference'}: {test}"
+        yield _verdict(row, text, f"below p = {ALPHA}{size}")
     along = [row for row in rows if row["term"] is not None]
     what = "residual variances along predictors and fitted values"
     for row in (row for row in along if row["flagged"]):
-        yield Check(True, f"residual variances change along {shown(row['term'])}: {_ratio(row)}")
+        yield Check(True, f"residual variances change along {term_text(row['term'])}: {_ratio(row)}")
     if along and not any(row["flagged"] for row in along):
         most = max(along, key=lambda row: abs(math.log(row["estimate"] or math.inf)))
-        yield Check(False, f"{count(len(along))} {what} looked at: most along {shown(most['term'])}, {_ratio(most)}")
+        size = "" if most.get("bound") is None else f" and beyond a ratio of {most['bound']:g}"
+        text = f"{count(len(along))} {what} looked at: most along {term_text(most['term'])}, {_ratio(most)}"
+        yield _verdict(most, text, f"below p = {ALPHA}{size}")
 
 
 def _ratio(row: dict[str, Any]) -> str:
@@ -148,31 +190,53 @@ def _inflation(rows: list[dict[str, Any]]) -> Iterator[Check]:
     for row in flagged:
         yield Check(
             True,
-            f"{shown(row['term'])} is nearly a combination of the other predictors of level {row['level']}: variance "
-            f"inflation {figure(row['estimate'])}",
+            f"{term_text(row['term'])} is nearly a combination of the other predictors of level {row['level']}: "
+            f"variance inflation {figure(row['estimate'])}",
         )
-    if not flagged:
-        most = max(rows, key=lambda row: row["estimate"])
-        predictors = plural(len(rows), "predictor", "predictors")
+    # a variable and its products go together by what they are
+    exempt = [row for row in rows if row["note"] is not None and not row["flagged"]]
+    plain = [row for row in rows if row["note"] is None]
+    if plain and not flagged:
+        predictors = plural(len(plain), "predictor", "predictors")
         yield Check(
             False,
-            f"{count(len(rows))} {predictors} looked at for collinearity, level by level: the largest variance "
-            f"inflation is {figure(most['estimate'])}, of {shown(most['term'])} at level {most['level']}",
+            f"{count(len(plain))} {predictors} looked at for collinearity, level by level: the largest variance "
+            f"inflation is {_most_inflated(plain)}",
         )
+    if exempt:
+        beyond = any(row.get("bound") is not None and row["estimate"] > row["bound"] for row in exempt)
+        reason = "; of these it is not flagged, as centering their variables changes it" if beyond else ""
+        terms = plural(len(exempt), "product or part of one", "products and their parts")
+        yield Check(
+            False,
+            f"{count(len(exempt))} {terms} looked at for collinearity: the largest variance inflation is "
+            f"{_most_inflated(exempt)}{reason}",
+            passed=not beyond,
+        )
+
+
+def _most_inflated(rows: list[dict[str, Any]]) -> str:
+    most = max(rows, key=lambda row: row["estimate"])
+    return f"{figure(most['estimate'])}, of {term_text(most['term'])} at level {most['level']}"
 
 
 def _condition(rows: list[dict[str, Any]]) -> Iterator[Check]:
     numbers = [
         f"{figure(row['estimate']) if row['estimate'] is not None else 'none'} at level {row['level']}" for row in rows
     ]
-    yield Check(False, f"condition numbers of the predictors looked at: {listing(numbers)}")
+    beyond = [row for row in rows if row["estimate"] is None or row["estimate"] > (row.get("bound") or math.inf)]
+    reason = ""
+    if beyond:
+        bound = f"{beyond[0]['bound']:g}"
+        reason = f"; beyond {bound} they are worth a thought, and not flagged, as centering lowers them"
+    yield Check(False, f"condition numbers of the predictors looked at: {listing(numbers)}{reason}", passed=not beyond)
 
 
 def _bins(rows: list[dict[str, Any]]) -> Iterator[Check]:
     flagged = [row for row in rows if row["flagged"]]
     what = "mean residuals in bins of the predictors and fitted values"
     if flagged:
-        terms = listing([shown(term) for term in distinct([row["term"] for row in flagged])])
+        terms = listing([term_text(term) for term in distinct([row["term"] for row in flagged])])
         yield Check(True, f"{of(len(flagged), len(rows), what)} differ from zero, along {terms}")
     else:
         yield Check(False, f"none of {count(len(rows))} {what} differs from zero (p adjusted by Holm)")
@@ -200,7 +264,11 @@ _FINDINGS: dict[str, Callable[[list[dict[str, Any]]], Iterator[Check]]] = {
 def _drift(tables: Tables, model: str | None) -> Iterator[Check]:
     """Whether something has changed since an earlier run."""
     rows = rows_of(tables, "drift")
-    for against, words in (("previous", "the run before"), ("baseline", "the baseline")):
+    runs = {row["against"]: row["reference_run"] for row in rows}
+    comparisons = {"previous": "the run before", "baseline": "the baseline"}
+    if len(runs) == 2 and len(set(runs.values())) == 1:
+        comparisons = {"previous": "the run before, which is the baseline too"}
+    for against, words in comparisons.items():
         changes = [row for row in rows if row["against"] == against]
         if changes:
             flagged = [row for row in changes if row["flagged"]]

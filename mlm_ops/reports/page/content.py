@@ -15,6 +15,7 @@ from markupsafe import Markup
 from mlm_ops.errors import MlmError
 from mlm_ops.reports.drawing.svg import converter, draw_svg
 from mlm_ops.reports.page.answers import MOST, answers
+from mlm_ops.reports.page.bands import Card, banded
 from mlm_ops.reports.page.checks import Check, checks, first_notes, last_notes
 from mlm_ops.reports.page.html import render
 from mlm_ops.reports.page.markup import equations
@@ -26,14 +27,12 @@ from mlm_ops.reports.pictures.facts import unit_numbers
 from mlm_ops.reports.pictures.picture import Picture
 from mlm_ops.reports.pictures.rows import Tables, table
 from mlm_ops.reports.pictures.series import KEYS
-from mlm_ops.reports.pictures.words import shown, unit, units
+from mlm_ops.reports.pictures.words import shown, unit, unit_name, units
 from mlm_ops.results.words import cell, count
 from mlm_ops.structural.invariance_steps import SHOWN, remarks
 from mlm_ops.structural.largest_indices import largest_indices, remarks_on_indices
 from mlm_ops.structural.random_paths import without_random_paths
 
-#: Height over width of a drawing that takes the place of two.
-_TALL = 1.25
 #: Tables with a column of units.
 _OF_UNITS = ("groups", "unit_lines", "random_effects", "diagnostics", "sem_scores")
 #: Result tables that have no picture: the heading of each, and its section.
@@ -50,17 +49,25 @@ _NOT_READ = ("run_id", "analysis", "syntax", "latex", "markdown", "mathml", "mpl
 
 
 @dataclass(frozen=True)
-class Card:
-    """A picture with its place: drawn, or without a drawing where nothing draws."""
+class Summary:
+    """What is told of an analysis at the head of its page and in the list of several.
 
-    id: str
-    question: str
-    answer: str
-    reading: str
-    sql: str
-    numbers: Grid
-    drawing: Markup | None
-    shape: str = ""
+    Attributes
+    ----------
+    answers
+        What was found, in sentences.
+    checks
+        What was checked.
+    facts
+        Numbers of the header with their words.
+    description
+        That of the analysis file.
+    """
+
+    answers: Sequence[str]
+    checks: Sequence[Check]
+    facts: Sequence[tuple[str, str]]
+    description: str
 
 
 @dataclass(frozen=True)
@@ -73,25 +80,31 @@ class AnalysisReport:
         The whole file.
     drawings
         Bytes of each drawing by its id.
-    answers
-        What was found, in sentences.
-    checks
-        What was checked.
-    facts
-        Numbers of the header with their words.
-    description
-        That of the analysis file.
+    summary
+        What stands at its head.
     missing
         Why there are no drawings; None where there are.
     """
 
     html: str
     drawings: Mapping[str, int]
-    answers: Sequence[str]
-    checks: Sequence[Check]
-    facts: Sequence[tuple[str, str]]
-    description: str
+    summary: Summary
     missing: str | None
+
+
+def summary_of(tables: Tables, model: str | None = None) -> Summary:
+    """What is told of the analysis whose tables these are, without a drawing.
+
+    Parameters
+    ----------
+    tables
+        Of one analysis, its row of ``runs`` among them.
+    model
+        The model that is told of; by default `main_model` chooses.
+    """
+    tables = in_order(tables)
+    chosen, run = model or main_model(tables), table(tables, "runs").to_dicts()[0]
+    return Summary(answers(tables, chosen), checks(tables, chosen), list(_facts(tables, run)), _description(run))
 
 
 def page_of(tables: Tables, model: str | None = None, *, unit_names: bool = True, runs: int = 60) -> AnalysisReport:
@@ -119,18 +132,16 @@ def page_of(tables: Tables, model: str | None = None, *, unit_names: bool = True
         missing = str(error)
     sections = list(_sections(tables, chosen, named=model is not None, runs=runs, draw=missing is None))
     cards = [card for section in sections for card in section["cards"]]
-    sentences, check_list = answers(tables, chosen) or [card.answer for card in cards[:MOST]], checks(tables, chosen)
-    facts, description, notes = list(_facts(tables, run)), _description(run), last_notes(tables)
+    summary, notes = summary_of(tables, chosen), last_notes(tables)
+    if not summary.answers:
+        summary = replace(summary, answers=[card.answer for card in cards[:MOST]])
     links = [(section["key"], section["title"]) for section in sections] + [("made", "How it was made")]
     html = render(
         "page.html.j2",
         name=shown(run["analysis"]),
         data=shown(run["data"]),
-        description=description,
-        facts=facts,
+        summary=summary,
         links=[*links, *([("notes", "Notes")] if notes else [])],
-        answers=sentences,
-        checks=check_list,
         first_notes=first_notes(tables, run),
         last_notes=notes,
         missing=missing,
@@ -142,7 +153,7 @@ def page_of(tables: Tables, model: str | None = None, *, unit_names: bool = True
         run=list(_facts_of_run(run)),
     )
     drawings = {card.id: len(card.drawing.encode()) for card in cards if card.drawing is not None}
-    return AnalysisReport(html, drawings, sentences, check_list, facts, description, missing)
+    return AnalysisReport(html, drawings, summary, missing)
 
 
 def _sections(tables: Tables, model: str | None, *, named: bool, runs: int, draw: bool) -> Iterator[dict[str, Any]]:
@@ -156,7 +167,7 @@ def _sections(tables: Tables, model: str | None, *, named: bool, runs: int, draw
         grids = list(_grids(tables, section.key))
         if cards or grids or (section.key == "models" and formulas(tables)):
             texts = {"title": section.title.format(**words), "intro": section.intro.format(**words)}
-            yield {"key": section.key, "cards": shaped(cards), "tables": grids, **texts}
+            yield {"key": section.key, "cards": cards, "bands": banded(cards), "tables": grids, **texts}
 
 
 def _card(picture: Picture, number: int, *, draw: bool) -> Card:
@@ -164,25 +175,6 @@ def _card(picture: Picture, number: int, *, draw: bool) -> Card:
     drawing = Markup(draw_svg(picture, ground="page", name=name)) if draw or picture.is_plain else None
     texts = {text: getattr(picture, text) for text in ("question", "answer", "reading", "sql")}
     return Card(id=name, numbers=grid(picture.numbers), drawing=drawing, **texts)
-
-
-def shaped(cards: Sequence[Card]) -> list[Card]:
-    """The cards with shapes by which no half of a row of two is empty.
-
-    Of an odd number one that is tall stands beside two others; where none is, the last has a row of its own.
-    """
-    if len(cards) % 2 == 0:
-        return list(cards)
-    tall = [card for card in cards if card.drawing and _height(card.drawing) >= _TALL]
-    if tall and len(cards) > 2:
-        return [replace(card, shape="tall") if card is tall[0] else card for card in cards]
-    return [*cards[:-1], replace(cards[-1], shape="wide")]
-
-
-def _height(drawing: str) -> float:
-    """The height of a drawing as a share of its width."""
-    size = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', drawing)
-    return float(size[2]) / float(size[1]) if size else 0.0
 
 
 def without_unit_names(tables: Tables) -> dict[str, pl.DataFrame]:
@@ -246,8 +238,7 @@ def _finder(tables: Tables, cards: Sequence[Card]) -> dict[str, Any] | None:
     groups = sorted({group for group, _ in pairs.values()})
     several = len(groups) > 1
     names = [
-        (number, f"{shown(group)} {shown(name)}" if several else shown(name))
-        for number, (group, name) in sorted(pairs.items())
+        (number, unit_name(group, name) if several else shown(name)) for number, (group, name) in sorted(pairs.items())
     ]
     what = "unit" if several else unit(groups[0])
     return {"label": f"Find a {what} in the pictures", "units": names}

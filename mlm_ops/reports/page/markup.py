@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from importlib.resources import files
 from xml.etree import ElementTree as Xml
 
@@ -12,6 +13,7 @@ from markupsafe import Markup
 from mlm_ops.reports.pictures.theme import COLOURS
 from mlm_ops.results.equations.mathml import NAMESPACE, STYLE
 
+_IN_BACKTICKS = re.compile("`([^`<>]+)`")
 #: The elements of MathML Core that equations may hold, and attributes of theirs that only say how they look.
 _ELEMENTS = frozenset(
     {"math", "mtable", "mtr", "mtd", "mi", "mn", "mo", "mtext", "mrow", "mspace", "mfrac"}
@@ -31,7 +33,8 @@ def equations(text: str) -> Markup:
         tag = node.tag.removeprefix(f"{{{NAMESPACE}}}") if isinstance(node.tag, str) else ""
         if tag not in _ELEMENTS or not set(node.attrib) <= _ATTRIBUTES:
             return Markup()
-    return Markup(text.replace(f' xmlns="{NAMESPACE}"', "", 1))  # HTML knows the element
+    # names stand in equations as they are, without what a formula needs around them
+    return Markup(_IN_BACKTICKS.sub(r"\1", text.replace(f' xmlns="{NAMESPACE}"', "", 1)))  # HTML knows the element
 
 
 def own_file(name: str) -> str:

@@ -14,7 +14,7 @@ from mlm_ops.errors import MlmError, StoreError
 from mlm_ops.language import options
 from mlm_ops.language.spelling import unknown_result
 from mlm_ops.logs import Event, about, tell
-from mlm_ops.reports.page.content import AnalysisReport, page_of
+from mlm_ops.reports.page.content import AnalysisReport, Summary, page_of, summary_of
 from mlm_ops.reports.page.html import render
 from mlm_ops.reports.page.places import FOLDER, INDEX, file_names, page_name
 from mlm_ops.reports.pictures.series import KEYS
@@ -136,22 +136,35 @@ def write_reports(
             "with --analysis, or leave out --output."
         )
     folder = database.parent / FOLDER
-    files, pages = [], {}
+    files, summaries = [], {}
     for name, tables in by_analysis.items():
         start = time.perf_counter()
         page = page_of(tables, model, unit_names=unit_names, runs=runs)
         path = output or folder / names[name]
         size = _write(path, page, name)
-        pages[name] = page
-        file = Written(path, name, len(page.drawings), size, time.perf_counter() - start, page.answers, page.missing)
+        summaries[name] = page.summary
+        seconds, found = time.perf_counter() - start, page.summary.answers
+        file = Written(path, name, len(page.drawings), size, seconds, found, page.missing)
         tell_written(file)
         files.append(file)
     if output is None and len(by_analysis) > 1:
-        start = time.perf_counter()
-        html = _index(database.name, pages, names)
-        size = _replace(folder / INDEX, html)
-        files.append(Written(folder / INDEX, None, 0, size, time.perf_counter() - start))
+        files.append(_write_index(database, summaries, names))
     return files
+
+
+def write_index(database: Path, *, on_wait: OnWait | None = None) -> Written | None:
+    """Write the list of all analyses that have a report beside the database; None where they are fewer than two."""
+    by_analysis = read_analyses(database, runs=1, on_wait=on_wait)
+    names, folder = file_names(list(by_analysis)), database.parent / FOLDER
+    summaries = {name: summary_of(tables) for name, tables in by_analysis.items() if (folder / names[name]).is_file()}
+    return _write_index(database, summaries, names) if len(summaries) > 1 else None
+
+
+def _write_index(database: Path, summaries: Mapping[str, Summary], names: Mapping[str, str]) -> Written:
+    start = time.perf_counter()
+    path = database.parent / FOLDER / INDEX
+    size = _replace(path, _index(database.name, summaries, names))
+    return Written(path, None, 0, size, time.perf_counter() - start)
 
 
 def tell_written(file: Written) -> None:
@@ -252,18 +265,18 @@ def _replace(path: Path, html: str) -> int:
     return len(content)
 
 
-def _index(database: str, pages: Mapping[str, AnalysisReport], names: Mapping[str, str]) -> str:
+def _index(database: str, summaries: Mapping[str, Summary], names: Mapping[str, str]) -> str:
     entries = [
         {
             "file": names[name],
             "name": shown(name),
-            "facts": " · ".join(f"{number} {words}" for number, words in page.facts),
-            "description": page.description,
-            "answers": page.answers,
-            "flagged": of(sum(check.flagged for check in page.checks), len(page.checks), "checks flagged")
-            if page.checks
+            "facts": " · ".join(f"{number} {words}" for number, words in summary.facts),
+            "description": summary.description,
+            "answers": summary.answers,
+            "flagged": of(sum(check.flagged for check in summary.checks), len(summary.checks), "checks flagged")
+            if summary.checks
             else "",
         }
-        for name, page in pages.items()
+        for name, summary in summaries.items()
     ]
     return render("index.html.j2", entries=entries, database=shown(database))

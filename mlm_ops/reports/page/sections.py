@@ -12,7 +12,7 @@ from mlm_ops.reports.pictures.facts import models_in_order
 from mlm_ops.reports.pictures.picture import Picture
 from mlm_ops.reports.pictures.rows import Selection, Tables, table
 from mlm_ops.reports.pictures.series import KEYS
-from mlm_ops.reports.pictures.words import shown, units
+from mlm_ops.reports.pictures.words import model_text, units
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def titles(tables: Tables, model: str | None) -> dict[str, str]:
     groups, several = list(group_counts(tables)), not table(tables, f"{KEYS}runs").is_empty()
     return {
         "units": units(groups[0]) if len(groups) == 1 else "units",
-        "model": "the model" if model is None else shown(model),
+        "model": "the model" if model is None else model_text(model),
         "over": "partitions" if several else "runs",
         "earlier": "The same model, fitted to the rows of each." if several else "Earlier runs of the same analysis.",
     }

@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from html import unescape
 from typing import Any
 
 import polars as pl
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from mlm_ops.errors import MlmError
 from mlm_ops.reports.pictures.facts import models_in_order, shown_models
 from mlm_ops.reports.pictures.rows import Tables, table
-from mlm_ops.reports.pictures.words import shown
+from mlm_ops.reports.pictures.words import model_text, shown, term_label, term_text, units
 from mlm_ops.results.criteria import BY_ML_NOTE, NO_CRITERIA_NOTE
 from mlm_ops.results.text.centering import remarks, versions_table
 from mlm_ops.results.text.side_by_side import SOURCES, side_by_side
@@ -86,7 +87,13 @@ def ladder(tables: Tables) -> tuple[Markup, list[str]] | None:
 
 def _breakable(html: str) -> str:
     """Let the names of rows go over several lines at their brackets, colons and points, before they do within words."""
-    return _ROW_NAME.sub(lambda name: _BREAK.sub("<wbr>", name[0]), html)
+    return _ROW_NAME.sub(lambda name: _BREAK.sub("<wbr>", _row_name(name[0])), html)
+
+
+def _row_name(html: str) -> str:
+    """The name of a row in the words of the page: ``Teams`` for ``units of Team``, a variable without backticks."""
+    group = html.removeprefix("units of ")
+    return escape(units(unescape(group))) if group != html else escape(term_label(unescape(html)))
 
 
 def centered(tables: Tables) -> list[tuple[str, Grid, list[str]]]:
@@ -97,9 +104,13 @@ def centered(tables: Tables) -> list[tuple[str, Grid, list[str]]]:
     for name in names:
         rows = frame.filter(pl.col("model") == name)
         cells = versions_table(rows)
-        texts = tuple(tuple(shown(text) if text else "" for text in row) for row in cells.rows)
+        texts = tuple(tuple(term_label(text) if text else "" for text in row) for row in cells.rows)
         parts.append(
-            (f"Versions of {shown(name)}", Grid(cells.heading, texts, cells.right), [*map(shown, remarks(rows))])
+            (
+                f"Versions of {model_text(name)}",
+                Grid(cells.heading, texts, cells.right),
+                [*map(term_text, remarks(rows))],
+            )
         )
     return parts
 
@@ -124,4 +135,4 @@ def _meaning(row: Mapping[str, Any]) -> str:
     """What the intercept and the variance of the intercepts mean; empty in results of an earlier mlm-ops."""
     symbols = {"intercept_meaning": "Intercept", "intercept_variance_meaning": "Variance of the intercepts"}
     texts = [f"{symbol}: {row[name][:1].lower()}{row[name][1:]}" for name, symbol in symbols.items() if row.get(name)]
-    return shown(" ".join(texts)) if texts else ""
+    return term_text(" ".join(texts)) if texts else ""

@@ -10,7 +10,7 @@ import polars as pl
 
 from mlm_ops.reports.pictures.facts import outcome_of
 from mlm_ops.reports.pictures.rows import Tables, table
-from mlm_ops.reports.pictures.words import shown
+from mlm_ops.reports.pictures.words import term_text
 from mlm_ops.results.words import counts
 
 #: How a formula of several levels begins.
@@ -34,7 +34,7 @@ def outcome(tables: Tables, model: str) -> str:
         formula = next((row["formula"] or "" for row in rows_of(tables, "models", model=model)), "")
         left, tilde, _ = _FIRST_LEVEL.sub("", formula).partition("~")
         name = left.strip() if tilde else ""
-    return shown(name) if name else "the outcome"
+    return term_text(name) if name else "the outcome"
 
 
 def group_counts(tables: Tables) -> dict[str, int]:

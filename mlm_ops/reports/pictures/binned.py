@@ -12,7 +12,7 @@ from mlm_ops.reports.pictures.facts import model_of, value_column
 from mlm_ops.reports.pictures.picture import Picture
 from mlm_ops.reports.pictures.rows import Rows, Selection, Tables, select, table
 from mlm_ops.reports.pictures.theme import Spec
-from mlm_ops.reports.pictures.words import figure, of, short, shown
+from mlm_ops.reports.pictures.words import figure, of, short, term_label, term_text
 from mlm_ops.results.words import count
 
 _FINDING = {"diagnostic": "binned_residual"}
@@ -39,7 +39,7 @@ def _picture(rows: Rows, term: str, at: str) -> Picture:
     flagged = [row for row in bins if row["flagged"]]
     most = max(bins, key=lambda row: abs(row["estimate"] or 0.0))
     fitted = term == "fixed_prediction"
-    name = "the fitted values" if fitted else shown(term)
+    name = "the fitted values" if fitted else term_text(term)
     return Picture(
         key="binned",
         question=f"Is the line along {name} straight?",
@@ -48,7 +48,7 @@ def _picture(rows: Rows, term: str, at: str) -> Picture:
         f"{figure(most[at])}.",
         reading=f"Mean residuals of rows in bins of {name}, about {count(bins[0]['n'] or 0)} rows each. The grey band "
         "is two standard errors on each side of zero. Triangles are flagged; a bend is a curve that the model has not.",
-        spec=_spec(bins, name, at),
+        spec=_spec(bins, "the fitted values" if fitted else term_label(term), at),
         numbers=rows.frame,
         sql=rows.sql,
     )

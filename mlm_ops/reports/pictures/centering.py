@@ -12,7 +12,7 @@ from mlm_ops.reports.pictures.facts import UnitNumbers, grand_means, groups_of, 
 from mlm_ops.reports.pictures.picture import Picture
 from mlm_ops.reports.pictures.rows import Rows, Selection, Tables, select, table
 from mlm_ops.reports.pictures.theme import Spec
-from mlm_ops.reports.pictures.words import figure, labels, shown, unit_name, units
+from mlm_ops.reports.pictures.words import figure, labels, term_text, unit_name, units
 
 UNITS = 9
 _PANEL = 104
@@ -42,10 +42,10 @@ def _picture(tables: Tables, rows: Rows, group: str, variable: str) -> Picture:
     middle = grand_means(tables, group).get(variable, weighted)
     return Picture(
         key="centering",
-        question=f"What does centering do to {shown(variable)}?",
+        question=f"What does centering do to {term_text(variable)}?",
         answer=f"Subtracting the grand mean, {figure(middle)}, shifts all {units(group)} alike; subtracting the mean "
         "of each leaves nothing between them.",
-        reading=f"{some} {units(group)}, from the lowest mean of {shown(variable)} to the highest: dots are means, "
+        reading=f"{some} {units(group)}, from the lowest mean of {term_text(variable)} to the highest: dots are means, "
         "lines reach one standard deviation to each side.",
         spec=_spec(examples.to_dicts(), middle, unit_numbers(tables)),
         numbers=rows.frame,
@@ -78,7 +78,10 @@ def _ranges(panels: list[list[dict[str, Any]]]) -> list[marks.AxisRange]:
     ends = [[row[end] for row in rows for end in ("left", "right")] for rows in panels]
     sides = [(min(values), max(values)) for values in (ends[0], *([0.0, *values] for values in ends[1:]))]
     half = max(high - low for low, high in sides) / 2
-    return [marks.axis_range([(low + high) / 2 - half, (low + high) / 2 + half], ticks=4) for low, high in sides]
+    return [
+        marks.axis_range([(low + high) / 2 - half, (low + high) / 2 + half], ticks=4, width=_PANEL)
+        for low, high in sides
+    ]
 
 
 def _panel(title: str, rows: list[dict[str, Any]], along: marks.AxisRange, names: list[str]) -> Spec:

@@ -11,7 +11,7 @@ from mlm_ops.reports.pictures.facts import groups_of
 from mlm_ops.reports.pictures.picture import Picture
 from mlm_ops.reports.pictures.rows import Selection, Tables, select
 from mlm_ops.reports.pictures.theme import Spec
-from mlm_ops.reports.pictures.words import labels, listing, percent, shown, units
+from mlm_ops.reports.pictures.words import labels, listing, percent, term_label, term_text, units
 
 VARIABLES = 20
 _COLUMNS = ["variable", "group", "n_obs", "n_units", "total_variance", "within_variance", "between_variance", "icc"]
@@ -29,15 +29,17 @@ def decomposition(tables: Tables, selection: Selection) -> Iterator[Picture]:
         if rows.frame.is_empty():
             continue
         numbers, largest = rows.frame, rows.frame.head(VARIABLES)
-        shares = [f"{percent(row['icc'])} of {shown(row['variable'])}" for row in largest.head(4).to_dicts()]
-        others = [shown(name) for name in numbers["variable"].to_list()[4:]]
-        subject = f"the other {len(others)} variables" if len(others) > 1 else "".join(others)
-        more = f" Of {subject} it is less." if others else ""
+        shares = [f"{percent(row['icc'])} of {term_text(row['variable'])}" for row in largest.head(4).to_dicts()]
+        others = [term_text(name) for name in numbers["variable"].to_list()[4:]]
+        several = f"The shares of the other {len(others)} variables are smaller."
+        more = "" if not others else f" {several}" if len(others) > 1 else f" The share of {others[0]} is smaller."
         yield Picture(
             key="decomposition",
             question=f"How much of each variable lies between {units(group)}?",
-            answer=f"{listing(shares)} {'lies' if len(shares) == 1 else 'lie'} between {units(group)}.{more}",
-            reading="Blue lies between, orange within. A predictor with both parts can have two different slopes."
+            answer=f"By analysis of variance, {listing(shares)} {'lies' if len(shares) == 1 else 'lie'} between "
+            f"{units(group)}.{more}",
+            reading="Blue lies between, orange within, of each variable by itself; the ICC of a model, by maximum "
+            "likelihood, may differ a little. A predictor with both parts can have two different slopes."
             + (f" The {VARIABLES} with the largest shares between are drawn." if numbers.height > VARIABLES else ""),
             spec=_spec(largest),
             numbers=numbers,
@@ -46,13 +48,13 @@ def decomposition(tables: Tables, selection: Selection) -> Iterator[Picture]:
 
 
 def _spec(numbers: pl.DataFrame) -> Spec:
-    names = labels(list(numbers["variable"]))
+    names = labels([*map(term_label, numbers["variable"])], lines=2)
     bars = []
     for row, name in zip(numbers.to_dicts(), names, strict=True):
         between = min(max(row["icc"], 0.0), 1.0)
         for part, start, end in (("between", 0.0, between), ("within", between, 1.0)):
             text = percent(end - start)
-            read = marks.hover(f"{shown(row['variable'])}: {text} {part}")
+            read = marks.hover(f"{term_text(row['variable'])}: {text} {part}")
             place = {"label": name, "start": start, "end": end, "middle": (start + end) / 2, "part": part}
             share = text if end - start >= _WRITTEN else ""
             bars.append({"variable": row["variable"], "icc": row["icc"], **place, "text": share, "hover": read})

@@ -33,7 +33,9 @@ def group_sizes(tables: Tables, selection: Selection) -> Iterator[Picture]:
         first, last = count(sizes[0]), count(sizes[-1])
         # every unit has the same number of rows
         balanced = f"Each of {count(numbers.height)} {units(group)} holds {first} rows.{small}"
-        spread = f"{count(numbers.height)} {units(group)} hold {first} to {last} rows, half {_plain(median)} or more."
+        spread = (
+            f"{count(numbers.height)} {units(group)} hold {first} to {last} rows, with a median of {_plain(median)}."
+        )
         yield Picture(
             key="group_sizes",
             question=f"How many rows has {a_unit(group)}?",

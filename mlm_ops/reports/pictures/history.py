@@ -1,4 +1,4 @@
-"""Has an estimate changed over the runs? Each with its interval, the first or baseline dashed, flagged ones marked."""
+"""Has an estimate changed over the runs? A flagged one with its intervals, and one picture of all that are not."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from mlm_ops.reports.pictures.picture import Picture
 from mlm_ops.reports.pictures.rows import Rows, Selection, Tables, table, whose
 from mlm_ops.reports.pictures.series import RUNS, Quantity, quantities
 from mlm_ops.reports.pictures.theme import Spec
-from mlm_ops.reports.pictures.words import figure, interval, labels, of, shown
+from mlm_ops.reports.pictures.unflagged import run_labels, together
+from mlm_ops.reports.pictures.words import figure, interval, model_text, of, upper_first
 from mlm_ops.results.words import count
 from mlm_ops.warehouse.sql import literal
 
@@ -24,7 +25,10 @@ Row = dict[str, Any]
 
 
 def history(tables: Tables, selection: Selection) -> Iterator[Picture]:
-    """A picture for each coefficient, each variance and the ICC of one model, where there are two runs or more."""
+    """Coefficients, variances and the ICC of one model, where there are two runs or more.
+
+    A picture for each that is flagged in some run or is selected by its term or group, and one of all others together.
+    """
     runs = table(tables, f"{RUNS}runs")
     if runs.height < 2:
         return
@@ -37,10 +41,32 @@ def history(tables: Tables, selection: Selection) -> Iterator[Picture]:
         name: frame if frame.is_empty() else frame.filter(run_id=runs["run_id"][-1]) for name, frame in latest.items()
     }
     last["models"] = table(tables, "models")
-    for quantity in quantities(tables, RUNS, last, selection):
-        rows = _rows(tables, runs, quantity)
-        if rows.frame.height > 1:
+    series = [(quantity, _rows(tables, runs, quantity)) for quantity in quantities(tables, RUNS, last, selection)]
+    series = [(quantity, rows) for quantity, rows in series if rows.frame.height > 1]
+    is_selected = (selection.term, selection.group) != (None, None)
+    others = [pair for pair in series if not is_selected and not pair[1].frame["flagged"].any()]
+    # one alone is read better with its own axis
+    others = others if len(others) > 1 else []
+    for quantity, rows in series:
+        if all(quantity is not other for other, _ in others):
             yield _picture(tables, rows, quantity)
+    if others:
+        references = [_reference(tables, _estimates(rows), quantity) for quantity, rows in others]
+        n_flagged = len(series) - len(others)
+        yield together(others, references, n_flagged, literal(whose(runs)["analysis"]), of_latest_runs(runs))
+
+
+def of_latest_runs(runs: pl.DataFrame) -> str:
+    """The SQL of the runs that are shown."""
+    ((_, analysis),) = whose(runs).items()
+    return (
+        f"  select run_id, finished_at, sequence from mlm.runs where analysis = {literal(analysis)} and status = "
+        f"'finished'\n  order by {_LATEST_FIRST} limit {runs.height}"
+    )
+
+
+def _estimates(rows: Rows) -> list[Row]:
+    return [{"conf_low": None, "conf_high": None, **row} for row in rows.frame.to_dicts()]
 
 
 def _rows(tables: Tables, runs: pl.DataFrame, quantity: Quantity) -> Rows:
@@ -58,12 +84,11 @@ def _rows(tables: Tables, runs: pl.DataFrame, quantity: Quantity) -> Rows:
     ((_, analysis),) = whose(runs).items()
     of_analysis = f"analysis = {literal(analysis)}"
     conditions = " and ".join([of_analysis, f"kind = {literal(quantity.kind)}", *quantity.conditions(*_TELLS_APART)])
-    values = ", ".join(f"e.{text} as {name}" for name, text in quantity.columns.items())
+    values = ", ".join(f"{text} as {name}" for name, text in quantity.columns.items())
     sql = "\n".join(
         [
             "with r as (",
-            f"  select run_id, finished_at, sequence from mlm.runs where {of_analysis} and status = 'finished'",
-            f"  order by {_LATEST_FIRST} limit {runs.height}",
+            of_latest_runs(runs),
             "), d as (",
             f"  select run_id, bool_or(flagged) as flagged from mlm.drift where {conditions}",
             "  group by run_id",
@@ -80,15 +105,15 @@ def _rows(tables: Tables, runs: pl.DataFrame, quantity: Quantity) -> Rows:
 
 
 def _picture(tables: Tables, rows: Rows, quantity: Quantity) -> Picture:
-    estimates = [{"conf_low": None, "conf_high": None, **row} for row in rows.frame.to_dicts()]
+    estimates = _estimates(rows)
     where, value = _reference(tables, estimates, quantity)
     return Picture(
         key="history",
         question=f"Has {quantity.name} changed over the runs?",
         answer=_answer(estimates, quantity, where, value),
-        reading=f"Model {shown(estimates[0]['model'])}, run after run: dots are estimates, lines 95% intervals, dashed "
-        f"the estimate of the {where}. Triangles differ from the run before or from the baseline by more than chance "
-        "(all tests of the model together, by Holm).",
+        reading=f"Model {model_text(estimates[0]['model'])}, run after run: dots are estimates, lines 95% intervals, "
+        f"dashed the estimate of the {where}. Triangles differ from the run before or from the baseline by more than "
+        "chance (all tests of the model together, by Holm).",
         spec=_spec(estimates, quantity, where, value),
         numbers=rows.frame,
         sql=rows.sql,
@@ -109,7 +134,7 @@ def _reference(tables: Tables, estimates: list[Row], quantity: Quantity) -> tupl
 
 def _answer(estimates: list[Row], quantity: Quantity, where: str, value: float | None) -> str:
     last = estimates[-1]
-    name = f"{quantity.name[0].upper()}{quantity.name[1:]}" if quantity.kind != "fixed_effect" else quantity.name
+    name = upper_first(quantity.name)
     now = (
         "unknown"
         if last["estimate"] is None
@@ -122,9 +147,7 @@ def _answer(estimates: list[Row], quantity: Quantity, where: str, value: float |
 
 
 def _dates(estimates: list[Row]) -> list[str]:
-    """A label a run, each another."""
-    days, minutes = ([row["finished"][part] for row in estimates] for part in (slice(10), slice(5, 16)))
-    return days if len(set(days)) == len(days) else labels(minutes)
+    return run_labels([row["finished"] for row in estimates])
 
 
 def _spec(estimates: list[Row], quantity: Quantity, where: str, value: float | None) -> Spec:
@@ -137,8 +160,10 @@ def _spec(estimates: list[Row], quantity: Quantity, where: str, value: float | N
         values = {name: row[name] for name in ("estimate", "conf_low", "conf_high", "flagged")}
         dots.append({**values, "label": label, "hover": marks.hover(read)})
     title = None if value is None else f"dashed: the {where}, {figure(value)}"
+    # what has no interval is seen beside zero, or every wiggle would look like a jump
+    zero = None if any(row["conf_low"] is not None for row in dots) else 0.0
     up = marks.axis_range(
-        [*(row[end] for row in dots for end in ("estimate", "conf_low", "conf_high")), value], ticks=5
+        [*(row[end] for row in dots for end in ("estimate", "conf_low", "conf_high")), value, zero], ticks=5
     )
     x, y = marks.along_names(_dates(estimates), _DATES, title), marks.axis(up, None)
     name, estimate = marks.field("label", x), marks.field("estimate", y)

@@ -10,7 +10,7 @@ from mlm_ops.reports.pictures.facts import UnitNumbers, groups_of, model_of, uni
 from mlm_ops.reports.pictures.picture import Picture
 from mlm_ops.reports.pictures.rows import Selection, Tables, select
 from mlm_ops.reports.pictures.theme import Spec
-from mlm_ops.reports.pictures.words import a_unit, figure, labels, short, shown, unit, unit_name, units
+from mlm_ops.reports.pictures.words import a_unit, figure, labels, short, term_label, term_text, unit, unit_name, units
 
 UNITS = 15
 _FINDING = {"diagnostic": "influence"}
@@ -46,7 +46,7 @@ def _answer(findings: list[dict[str, Any]], group: str) -> str:
     far = [row for row in findings if row["flagged"]]
     most = max(findings, key=lambda row: (abs(row["statistic"]), row["unit"]))
     one = unit_name(group, most["unit"])
-    move = f"without {one}, {shown(most['term'])} moves by {figure(most['statistic'])} of its standard errors"
+    move = f"without {one}, {term_text(most['term'])} moves by {figure(most['statistic'])} of its standard errors"
     if not far:
         return f"Leaving {a_unit(group)} out moves no coefficient by more than its standard error; the most: {move}."
     some = f"{len(far)} {units(group)}"
@@ -57,12 +57,12 @@ def _spec(findings: list[dict[str, Any]], number: UnitNumbers) -> Spec:
     names = labels([row["unit"] for row in findings])
     rows = []
     for row, name in zip(findings, names, strict=True):
-        change = f"{shown(row['term'])} moves by {figure(row['statistic'])} standard errors"
+        change = f"{term_text(row['term'])} moves by {figure(row['statistic'])} standard errors"
         read = f"without {unit_name(row['group'], row['unit'])}, {change}"
         hover = marks.hover(read, number.get((row["group"], row["unit"])))
         kind = "more than one" if row["flagged"] else "at most one"
         values = {column: row[column] for column in ("term", "statistic")}
-        rows.append({**values, "label": name, "kind": kind, "text": short(row["term"]), "hover": hover})
+        rows.append({**values, "label": name, "kind": kind, "text": short(term_label(row["term"])), "hover": hover})
     along = marks.axis_range([1.0, -1.0, *[row["statistic"] for row in rows]])
     x = marks.axis(along, "moves by … standard errors without the unit")
     label = marks.field("label", marks.places(names))

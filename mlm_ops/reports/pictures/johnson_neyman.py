@@ -14,7 +14,7 @@ from mlm_ops.reports.pictures.picture import Picture
 from mlm_ops.reports.pictures.rows import Rows, Selection, Tables, select, table
 from mlm_ops.reports.pictures.simple_slopes import curves_of
 from mlm_ops.reports.pictures.theme import Spec, colour_of
-from mlm_ops.reports.pictures.words import figure, percent, short, shown, unit_name
+from mlm_ops.reports.pictures.words import figure, model_text, percent, short, term_label, term_text, unit_name
 
 #: The least width of a region that has its verdict written, as a share of the picture's.
 _WRITTEN = 0.35
@@ -37,11 +37,12 @@ def _picture(tables: Tables, rows: Rows, term: str, moderator: str) -> Picture:
     sentence += f" The curve ends at 2.5 standard deviations; {outside} of them lie beyond." if outside else ""
     return Picture(
         key="johnson_neyman",
-        question=f"Where along {shown(moderator)} does the slope of {shown(term)} differ from zero?",
+        question=f"Where along {term_text(moderator)} does the slope of {term_text(term)} differ from zero?",
         answer=_answer(regions, term, moderator),
-        reading=f"Model {shown(model)}: the slope of {shown(term)} along {shown(moderator)} with a pointwise 95% band. "
+        reading=f"Model {model_text(model)}: the slope of {term_text(term)} along {term_text(moderator)} with a "
+        "pointwise 95% band. "
         f"Dashed lines bound the regions where the slope differs from zero.{sentence}",
-        spec=_spec(rows.frame, regions, unit_ticks, (shown(term), shown(moderator)), colour_of(term)),
+        spec=_spec(rows.frame, regions, unit_ticks, (term, moderator), colour_of(term)),
         numbers=rows.frame,
         sql=rows.sql,
     )
@@ -59,7 +60,7 @@ def _answer(regions: list[dict[str, Any]], term: str, moderator: str) -> str:
     """What holds in each region that units lie in; in all of them where none does."""
     inhabited = [region for region in regions if region["share"]] or regions
     if not inhabited:
-        return f"The regions of {shown(moderator)} are not known."
+        return f"The regions of {term_text(moderator)} are not known."
     sentences = []
     for region in inhabited:
         low, high = region["low"], region["high"]
@@ -73,11 +74,11 @@ def _answer(regions: list[dict[str, Any]], term: str, moderator: str) -> str:
         )
         share = "" if region["share"] is None else f" ({percent(region['share'])} of the units lie there)"
         sentences.append(
-            f"{where} of {shown(moderator)} it {verdict}{share}"
+            f"{where} of {term_text(moderator)} it {verdict}{share}"
             if low is None and high is None
             else f"{where} it {verdict}{share}"
         )
-    return f"The slope of {shown(term)} along {shown(moderator)}: {'; '.join(sentences)}."
+    return f"The slope of {term_text(term)} along {term_text(moderator)}: {'; '.join(sentences)}."
 
 
 def _units(tables: Tables, moderator: str) -> list[dict[str, Any]]:
@@ -114,7 +115,7 @@ def _spec(
 ) -> Spec:
     across = marks.axis_range(curve["x"], pad=0.02)
     up = marks.axis_range([*curve["conf_low"], *curve["conf_high"], 0.0], pad=0.06)
-    x, y = marks.axis(across, short(names[1])), marks.axis(up, f"slope of {short(names[0])}")
+    x, y = marks.axis(across, short(term_label(names[1]))), marks.axis(up, f"slope of {short(term_label(names[0]))}")
     rows = curve.select("x", "estimate", "conf_low", "conf_high").to_dicts()
     at = marks.field("x", x)
     bounds = {bound for region in regions for bound in (region["low"], region["high"]) if bound is not None}

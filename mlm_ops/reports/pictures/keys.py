@@ -13,7 +13,7 @@ from mlm_ops.reports.pictures.picture import Picture
 from mlm_ops.reports.pictures.rows import Rows, Selection, Tables, table
 from mlm_ops.reports.pictures.series import KEYS, Quantity, quantities
 from mlm_ops.reports.pictures.theme import WIDTH, Spec
-from mlm_ops.reports.pictures.words import figure, interval, labels, of, short, shown
+from mlm_ops.reports.pictures.words import figure, interval, labels, model_text, of, short, shown
 from mlm_ops.results.words import count
 from mlm_ops.warehouse.sql import literal
 
@@ -93,7 +93,7 @@ def _picture(rows: Rows, quantity: Quantity, analysis: str) -> Picture:
         key="keys",
         question=f"How does {quantity.name} differ over the keys of {shown(analysis)}?",
         answer=_answer(estimates, quantity, middle),
-        reading=f"Model {shown(estimates[0]['model'])}, fitted to the rows of each key alone: {' '.join(texts)}",
+        reading=f"Model {model_text(estimates[0]['model'])}, fitted to the rows of each key alone: {' '.join(texts)}",
         spec=(_band if many else _across if len(estimates) > ROWS or _all_fit(estimates) else _down)(
             estimates, quantity, middle
         ),

@@ -9,7 +9,7 @@ from mlm_ops.reports.pictures import marks
 from mlm_ops.reports.pictures.picture import Picture
 from mlm_ops.reports.pictures.rows import Selection, Tables, select
 from mlm_ops.reports.pictures.theme import TEXT, WIDTH, Spec
-from mlm_ops.reports.pictures.words import minus, of, short, shown
+from mlm_ops.reports.pictures.words import minus, model_text, of, short, shown, term_text
 from mlm_ops.results.words import cell
 
 STEPS = 40
@@ -48,10 +48,12 @@ def _answer(steps: list[Row]) -> str:
     verb = "added" if is_build_up else "dropped"
     tried = of(len(successes), len(steps), "candidates")
     if not successes:
-        return f"{tried} are {verb}: the selection stays with {shown(steps[0]['reference_model'])}."
+        return f"{tried} are {verb}: the selection stays with {model_text(steps[0]['reference_model'])}."
     last = successes[-1]
     change = "" if last["delta_aic"] is None else f", with which the AIC differs by {_change(last)}"
-    return f"{tried} are {verb}; the last is {_term(last)}{change}. The selection ends with {shown(last['model'])}."
+    return (
+        f"{tried} are {verb}; the last is {_term(last)}{change}. The selection ends with {model_text(last['model'])}."
+    )
 
 
 def _change(row: Row) -> str:
@@ -59,7 +61,7 @@ def _change(row: Row) -> str:
 
 
 def _term(row: Row) -> str:
-    return shown(row["term"]) if row["group"] is None else f"{shown(row['term'])} over {shown(row['group'])}"
+    return term_text(row["term"]) if row["group"] is None else f"{term_text(row['term'])} over {shown(row['group'])}"
 
 
 def _spec(steps: list[Row]) -> Spec:

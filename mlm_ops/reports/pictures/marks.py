@@ -14,10 +14,14 @@ from typing import Any
 from mlm_ops.reports.pictures.theme import TEXT, WIDTH, Spec
 
 Row = Mapping[str, Any]
+#: The end of a line of a label, in Vega's language.
+LINE_END = r"\n"
 #: Between the number of a unit and the text, in a row's ``hover``.
 UNIT_END = "|"
 #: The most ticks of an axis.
 TICKS = 6
+#: Pixels of a digit of the smallest text, and between two numbers of an axis.
+DIGIT, _APART = 6.1, 8.0
 
 
 @dataclass(frozen=True)
@@ -35,15 +39,30 @@ class AxisRange:
         return {"domain": [self.low, self.high], "nice": False, "zero": False}
 
 
-def axis_range(values: Iterable[float | None], *, pad: float = 0.04, ticks: int = TICKS) -> AxisRange:
-    """An axis that covers values with a little room, and at most so many ticks at round numbers."""
+def axis_range(
+    values: Iterable[float | None], *, pad: float = 0.04, ticks: int = TICKS, width: float = WIDTH - 60
+) -> AxisRange:
+    """An axis that covers values with a little room, and ticks at round numbers.
+
+    Parameters
+    ----------
+    ticks
+        The most of them.
+    width
+        Pixels of the axis: there are no more ticks than numbers stand beside each other on it.
+    """
     numbers = [value for value in values if value is not None and math.isfinite(value)] or [0.0]
     low, high = min(numbers), max(numbers)
-    width = (high - low) or abs(high) or 1.0
-    low, high = low - pad * width, high + pad * width
-    step, places = _step(low, high, ticks)
-    style = f",.{places}f" if places <= 4 and max(abs(low), abs(high)) < 1e7 else ".2~e"
-    return AxisRange(low, high, tuple(round(k * step, places) + 0.0 for k in _multiples(low, high, step)), style)
+    size = (high - low) or abs(high) or 1.0
+    low, high = low - pad * size, high + pad * size
+    for most in range(ticks, 0, -1):
+        step, places = _step(low, high, most)
+        style = f",.{places}f" if places <= 4 and max(abs(low), abs(high)) < 1e7 else ".2~e"
+        at = tuple(round(k * step, places) + 0.0 for k in _multiples(low, high, step))
+        longest = max((len(f"{value:{style.replace('~', '')}}") for value in at), default=0)
+        if most <= 2 or (longest * DIGIT + _APART) * (high - low) <= step * width:
+            break
+    return AxisRange(low, high, at, style)
 
 
 def _step(low: float, high: float, ticks: int) -> tuple[float, int]:
@@ -68,8 +87,9 @@ def axis(along: AxisRange, title: str | None, **more: Any) -> Spec:
 
 
 def places(names: Sequence[str], **more: Any) -> Spec:
-    """The axis and scale of labels in rows, in their order from the top; each label once."""
-    look = {"title": None, "ticks": False, "grid": False, **more}
+    """The axis and scale of labels in rows, in their order from the top; each label once, of one line or of two."""
+    lines = {"labelExpr": f"split(datum.label, '{LINE_END}')"} if any("\n" in name for name in names) else {}
+    look = {"title": None, "ticks": False, "grid": False, **lines, **more}
     return {"type": "ordinal", "scale": {"domain": list(names)}, "axis": look}
 
 

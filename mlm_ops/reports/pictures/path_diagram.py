@@ -8,11 +8,11 @@ from typing import Any
 import polars as pl
 
 from mlm_ops.reports.pictures import marks
-from mlm_ops.reports.pictures.path_layout import HEIGHT, LINE, MARGIN, NODE, Arrow, Panel, panel
+from mlm_ops.reports.pictures.path_layout import HEIGHT, LINE, MARGIN, NODE, OFF, Arrow, Bow, Panel, panel
 from mlm_ops.reports.pictures.picture import Picture
 from mlm_ops.reports.pictures.rows import Rows, Selection, Tables, select, table
 from mlm_ops.reports.pictures.theme import TEXT, WIDTH, Spec
-from mlm_ops.reports.pictures.words import figure, interval, minus, short, shown
+from mlm_ops.reports.pictures.words import figure, interval, minus, short, shown, term_label, term_text
 
 #: Variables in one picture; of more, the table alone is shown.
 NODES = 30
@@ -128,7 +128,7 @@ def _answer(rows: Sequence[Row]) -> str:
         for between in slopes:
             if (between["level"], between["lhs"], between["rhs"]) == (_BETWEEN, *pair[1:]):
                 return (
-                    f"Within clusters the slope of {shown(within['lhs'])} on {shown(within['rhs'])} is "
+                    f"Within clusters the slope of {term_text(within['lhs'])} on {term_text(within['rhs'])} is "
                     f"{_with_interval(within)}, between clusters {_with_interval(between)}.{_defined(free)}"
                 )
     candidates = [row for row in slopes or [row for row in free if row["op"] == "=~"] if row["std_error"]]
@@ -140,7 +140,7 @@ def _answer(rows: Sequence[Row]) -> str:
     what = "slope" if row["op"] == "~" else "loading"
     first, second = (row["lhs"], row["rhs"]) if row["op"] == "~" else (row["rhs"], row["lhs"])
     where = _LEVELS[row["level"]][0].lower()
-    most = f"The {what} of {shown(first)} on {shown(second)} {where}"
+    most = f"The {what} of {term_text(first)} on {term_text(second)} {where}"
     lead = f"{most} is" if len(candidates) == 1 else f"{most} differs from zero most for its standard error:"
     return f"{lead} {_with_interval(row)}.{_defined(free)}"
 
@@ -155,7 +155,7 @@ def _answer_of_slopes(rows: Sequence[Row], free: Sequence[Row]) -> str:
     row = max(levels, key=lambda row: (abs(row["estimate"]) / row["std_error"], row["lhs"]))
     path, word = paths[row["lhs"]], _word_for_level(rows, row["lhs"])
     return (
-        f"The slope of {shown(path['lhs'])} on {shown(path['rhs'])} differs between clusters; its {word} is "
+        f"The slope of {term_text(path['lhs'])} on {term_text(path['rhs'])} differs between clusters; its {word} is "
         f"{_with_interval(row)}.{_defined(free)}"
     )
 
@@ -165,7 +165,7 @@ def _defined(rows: Iterable[Row]) -> str:
     if len(definitions) != 1:
         return ""
     (row,) = definitions
-    return f" {shown(row['lhs'])} ({minus(shown(row['rhs']))}) is {_with_interval(row)}."
+    return f" {term_text(row['lhs'])} ({minus(term_text(row['rhs']))}) is {_with_interval(row)}."
 
 
 def _variables(rows: Sequence[Row], level: int) -> list[str]:
@@ -196,7 +196,7 @@ def _spec(rows: Sequence[Row], group: str | None) -> Spec:
         top += 6
     for row in definitions:
         top += LINE + 5
-        name, text = short(row["lhs"]), minus(short(row["rhs"], 30))
+        name, text = short(term_label(row["lhs"])), minus(short(term_label(row["rhs"]), 30))
         line = {"x": MARGIN, "y": top, "fill": "@ink", "text": f"{name} = {text}: {_with_interval(row)}"}
         shapes.append({"tag": "text", "font-size": f"{TEXT}px", "hover": marks.hover(_read(row)), **line})
     return {"width": width, "height": top + 8, "shapes": shapes}
@@ -239,8 +239,8 @@ def _arrow(rows: Sequence[Row], row: Row, random: set[str]) -> Arrow:
 def _read(row: Row, random: Collection[str] = ()) -> str:
     """What is read of a line or a variance."""
     if _is_random(row, random):
-        return f"random slope {shown(row['label'])} of {shown(row['lhs'])} on {shown(row['rhs'])}"
-    first, second = shown(row["lhs"]), shown(row["rhs"])
+        return f"random slope {term_text(row['label'])} of {term_text(row['lhs'])} on {term_text(row['rhs'])}"
+    first, second = term_text(row["lhs"]), term_text(row["rhs"])
     texts = {
         "~": f"slope of {first} on {second}",
         "=~": f"loading of {second} on {first}",
@@ -270,11 +270,12 @@ def _panel_shapes(rows: Sequence[Row], level: int, layout: Panel) -> list[Spec]:
             x, y = curve.point(_DOT_AT)
             shapes.append({"tag": "circle", "cx": x, "cy": y, "r": _DOT, "fill": colour, "hover": read})
         lines, label = _arrow(rows, row, random).label, curve.label
-        first = label.y - LINE * (len(lines) / 2 - 1) - 4
-        for place, line in enumerate(lines):
+        for place, (line, baseline) in enumerate(zip(lines, _baselines(curve, len(lines)), strict=True)):
             weight = {"font-weight": "bold"} if not both and place == 0 else {}
             fill = "@ink" if place == 0 and not both else "@soft"
-            labels.append(_text(label.x, first + place * LINE, line, fill, **weight))
+            # a line that the text lies upon is parted by a wide rim
+            rim = 3 if curve.is_level else 6
+            labels.append(_text(label.x, baseline, line, fill, rim, **weight))
     variances = {
         row["lhs"]: row for row in rows if row["op"] == "~~" and row["lhs"] == row["rhs"] and row["level"] == level
     }
@@ -288,19 +289,27 @@ def _panel_shapes(rows: Sequence[Row], level: int, layout: Panel) -> list[Spec]:
     return [*shapes, *labels]
 
 
+def _baselines(curve: Bow, n: int) -> list[float]:
+    """Where the lines of a label stand: two at a level arrow one above and one below, clear of it."""
+    if n == 2 and curve.is_level:
+        return [curve.label.y - OFF, curve.label.y + OFF + LINE - 7]
+    first = curve.label.y - LINE * (n / 2 - 1) - 4
+    return [first + place * LINE for place in range(n)]
+
+
 def _node(name: str, x: float, y: float, hue: str, *, is_latent: bool) -> list[Spec]:
-    rim = {"fill": "@ground", "stroke": hue, "stroke-width": 1.5, "hover": marks.hover(shown(name))}
+    rim = {"fill": "@ground", "stroke": hue, "stroke-width": 1.5, "hover": marks.hover(term_text(name))}
     if is_latent:
         node = {"tag": "ellipse", "cx": x, "cy": y, "rx": NODE / 2, "ry": HEIGHT / 2 + 2, **rim}
     else:
         corner = {"x": x - NODE / 2, "y": y - HEIGHT / 2}
         node = {"tag": "rect", **corner, "width": NODE, "height": HEIGHT, **rim}
     label = {"tag": "text", "x": x, "y": y + 4, "text-anchor": "middle", "fill": "@ink", "font-size": "12px"}
-    return [node, {**label, "text": short(name, 15)}]
+    return [node, {**label, "text": short(term_label(name), 15)}]
 
 
-def _text(x: float, y: float, text: str, fill: str, **more: str) -> Spec:
+def _text(x: float, y: float, text: str, fill: str, rim_width: int = 3, **more: str) -> Spec:
     """A text in the middle, with a rim of the ground's colour so that it can be read upon lines."""
-    rim = {"stroke": "@ground", "stroke-width": 6}
+    rim = {"stroke": "@ground", "stroke-width": rim_width}
     place = {"x": x, "y": y, "text-anchor": "middle", "font-size": f"{TEXT}px"}
     return {"tag": "text", **place, "fill": fill, **rim, **more, "text": text}

@@ -15,6 +15,8 @@ NODE, HEIGHT, ROW, COLUMN, MARGIN, TITLE = 112, 34, 74, 226, 12, 40
 _SIDE, _OVER = 66, 58
 #: A character of the smallest text, and a line of it.
 CHARACTER, LINE = 6.0, 15.0
+#: What a label of two lines leaves free on each side of its arrow, and any at its ends.
+OFF, _ENDS = 6.0, 6.0
 #: Where on its line a label may stand, from where it would be best.
 _STEPS = (0.0, 0.08, -0.08, 0.16, -0.16, 0.24, -0.24, 0.32, -0.32)
 #: Best of an arrow of several that part, or meet, at one end: nearer to the other.
@@ -71,6 +73,15 @@ class Bow:
                 (x + share * (x_next - x), y + share * (y_next - y)) for (x, y), (x_next, y_next) in pairwise(points)
             )
         return points[0]
+
+    @property
+    def is_level(self) -> bool:
+        """Whether it runs nearly straight across where its label is."""
+        nearest = min(
+            (share / 20 for share in range(1, 20)), key=lambda share: abs(self.point(share)[0] - self.label.x)
+        )
+        (x0, y0), (x1, y1) = self.point(nearest - 0.05), self.point(nearest + 0.05)
+        return abs(y1 - y0) < 0.1 * abs(x1 - x0)
 
     def head(self, *, at_start: bool = False, size: float = 8.0) -> str:
         """The triangle at an end, pointing along the line."""
@@ -211,7 +222,8 @@ def _best(arrow: Arrow, arrows: Sequence[Arrow]) -> float:
 
 def _label(points: tuple[Point, ...], lines: Sequence[str], obstacles: Iterable[Box], best: float) -> Box:
     """Where on its line a label overlaps least with what stands already, the better place where several do not."""
-    width, height = CHARACTER * max(map(len, lines)), LINE * len(lines)
+    width = CHARACTER * max(map(len, lines)) + 2 * _ENDS
+    height = LINE * len(lines) + (OFF if len(lines) == 2 else 0)
     boxes = list(obstacles)
     places = [Box(*_at(points, best + step), width, height) for step in _STEPS]
     return min(places, key=lambda box: sum(box.overlap(other) for other in boxes))

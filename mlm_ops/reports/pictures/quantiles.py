@@ -13,7 +13,7 @@ from mlm_ops.reports.pictures.facts import INTERCEPT, model_of, random_coefficie
 from mlm_ops.reports.pictures.picture import Picture
 from mlm_ops.reports.pictures.rows import Rows, Selection, Tables, select, table
 from mlm_ops.reports.pictures.theme import Spec
-from mlm_ops.reports.pictures.words import chance, figure, minus, percent, shown, unit_name, units
+from mlm_ops.reports.pictures.words import chance, figure, minus, model_text, percent, term_text, unit_name, units
 from mlm_ops.results.words import count, decimals
 
 HEIGHT = 300
@@ -44,7 +44,7 @@ def qq_rows(tables: Tables, selection: Selection) -> Iterator[Picture]:
         key="qq_rows",
         question="Are the residuals normal?",
         answer=_verdict(tables, model, "residual", None) or f"{len(points)} quantiles of the residuals are known.",
-        reading=f"Model {shown(model)}: quantiles of the standardised residuals of rows against those of a normal "
+        reading=f"Model {model_text(model)}: quantiles of the standardised residuals of rows against those of a normal "
         "distribution, on the line where they agree.",
         spec=_spec(points, [low, high], both, both, ("expected of a normal distribution", "residual"), "@within", 44),
         numbers=rows.frame,
@@ -84,7 +84,7 @@ def _of_units(tables: Tables, rows: Rows, group: str, term: str) -> Picture:
     line = [{"here": at, "to": quarter["estimate"] + slope * (at - quarter["expected"])} for at in (x.low, x.high)]
     y = marks.axis_range([*quantiles["estimate"], *[end["to"] for end in line]], pad=0.02)
     range_ = f"run from {figure(numbers['estimate'][0])} to {figure(numbers['estimate'][-1])}"
-    what = "intercepts" if term == INTERCEPT else f"slopes of {shown(term)}"
+    what = "intercepts" if term == INTERCEPT else f"slopes of {term_text(term)}"
     some = f" Of {count(n)} {units(group)} both ends and some between are drawn." if n > len(points) else ""
     return Picture(
         key="qq_units",

@@ -8,19 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import polars as pl
 
 from mlm_ops.reports.pictures.facts import INTERCEPT, coefficients_in_order, model_of
 from mlm_ops.reports.pictures.rows import Selection, Tables, table
 from mlm_ops.reports.pictures.theme import colour_of
-from mlm_ops.reports.pictures.words import shown, units
+from mlm_ops.reports.pictures.words import term_text, units
 from mlm_ops.warehouse.sql import identifier, literal
 
 #: What the names of tables begin with that have rows of all runs, or of all partitions.
 RUNS, KEYS = "all_", "key_"
 RESIDUAL = "residual"
 _INTERVAL = ("estimate", "std_error", "conf_low", "conf_high")
+_ENDS, _PHI = {"conf_low": "-", "conf_high": "+"}, "phi"
+#: As far as a 95% interval reaches to a side, in standard errors.
+_Z = NormalDist().inv_cdf(0.975)
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,9 @@ def quantities(tables: Tables, prefix: str, latest: Tables, selection: Selection
     terms = [term for term in coefficients_in_order(latest, [model]) if term != INTERCEPT]
     columns = {name: name for name in _INTERVAL}
     fixed = [
-        Quantity("fixed_effect", shown(term), "fixed_effects", columns, {"model": model, "term": term}, colour_of(term))
+        Quantity(
+            "fixed_effect", term_text(term), "fixed_effects", columns, {"model": model, "term": term}, colour_of(term)
+        )
         for term in selection.terms([*terms, INTERCEPT])
     ]
     effects = [quantity for quantity in fixed if quantity.rows(table(tables, f"{prefix}fixed_effects")).height]
@@ -105,7 +111,15 @@ def _variances(latest: Tables, model: str, selection: Selection) -> list[Quantit
         return []
     diagonal = frame.filter((pl.col("model") == model) & pl.col("other").is_null())
     pairs = diagonal.select("group", "term").unique().rows()
-    columns = {"estimate": "estimate", "std_error": "std_error"}
+    # Wald intervals of the logarithm, as in `fit.intervals`
+    ends = {name: f"estimate * exp({sign}{_Z} * std_error / estimate)" for name, sign in _ENDS.items()}
+    known = {name: f"case when estimate > 0 and std_error > 0 then {text} end" for name, text in ends.items()}
+    columns = {"estimate": "estimate", "std_error": "std_error", **known}
+    of_correlation = {name: f"estimate {sign} {_Z} * std_error" for name, sign in _ENDS.items()}
+    # the autocorrelation of residuals stands among their variances, and has no standard deviation
+    no_variance = diagonal.filter(
+        (pl.col("group") == RESIDUAL) & (pl.col("term") == _PHI) & pl.col("std_dev").is_null()
+    )
     variances = []
     for group, term in sorted(
         pairs, key=lambda pair: (pair[0] == RESIDUAL, pair[0], pair[1] != INTERCEPT, pair[1] or "")
@@ -113,11 +127,14 @@ def _variances(latest: Tables, model: str, selection: Selection) -> list[Quantit
         if selection.term not in (None, term) or selection.group not in (None, group):
             continue
         is_residual = group == RESIDUAL
-        name = "the residual variance" if is_residual else f"the variance of {shown(term)} over {units(group)}"
-        name += f" of {shown(term)}" if is_residual and term else ""
+        name = "the residual variance" if is_residual else f"the variance of {term_text(term)} over {units(group)}"
+        name += f" of {term_text(term)}" if is_residual and term else ""
+        is_phi = is_residual and term == _PHI and no_variance.height > 0
+        name = "the autocorrelation of residuals" if is_phi else name
         equal = {"model": model, "group": group, "term": term, "other": None}
         colour = "@within" if is_residual else "@between"
-        variances.append(Quantity("variance", name, "variance_components", columns, equal, colour))
+        shown = columns | of_correlation if is_phi else columns
+        variances.append(Quantity("variance", name, "variance_components", shown, equal, colour))
     return variances
 
 

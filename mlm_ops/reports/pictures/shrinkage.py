@@ -13,7 +13,17 @@ from mlm_ops.reports.pictures.picture import Picture
 from mlm_ops.reports.pictures.rows import Rows, Selection, Tables, table
 from mlm_ops.reports.pictures.theme import Spec
 from mlm_ops.reports.pictures.unit_lines import average_line, lines_of
-from mlm_ops.reports.pictures.words import figure, listing, short, shown, unit, unit_name, units
+from mlm_ops.reports.pictures.words import (
+    figure,
+    listing,
+    model_text,
+    short,
+    term_label,
+    term_text,
+    unit,
+    unit_name,
+    units,
+)
 from mlm_ops.results.words import count
 
 #: Of more units, the longest arrows and as many others are drawn.
@@ -57,8 +67,9 @@ def _picture(tables: Tables, rows: Rows, group: str, term: str) -> Picture:
         key="shrinkage",
         question=f"How far are estimates drawn to the {goal}?",
         answer=_answer(tables, numbers, group, term),
-        reading=f"Model {shown(numbers['model'][0])}: from an open circle, least squares in one {unit(group)} alone, "
-        f"to the model's estimate, the dot. {_goal(group, is_fixed=is_fixed)} Long lines: few rows or little variation "
+        reading=f"Model {model_text(numbers['model'][0])}: from an open circle, least squares in one {unit(group)} "
+        f"alone, to the model's estimate, the dot. {_goal(group, is_fixed=is_fixed)} Long lines: few rows or little "
+        "variation "
         f"of their own.{''.join(notes)}",
         spec=_spec(arrows.sort("unit").to_dicts(), average, term, unit_numbers(tables)),
         numbers=numbers,
@@ -84,7 +95,9 @@ def _answer(tables: Tables, numbers: pl.DataFrame, group: str, term: str) -> str
         )
         reliabilities = dict(rows.select("term", "reliability_hlm").iter_rows())
         parts = [
-            f"{figure(reliabilities[name])} for {shown(name)}" for name in (INTERCEPT, term) if name in reliabilities
+            f"{figure(reliabilities[name])} for {term_text(name)}"
+            for name in (INTERCEPT, term)
+            if name in reliabilities
         ]
         if parts:
             own_estimates = f"The mean reliability of the own estimates of {units(group)}"
@@ -109,7 +122,7 @@ def _spec(units_: list[dict[str, Any]], average: tuple[float, float] | None, ter
         )
     across = marks.axis_range([row[name] for row in dots for name in ("intercept", "own_intercept")])
     up = marks.axis_range([row[name] for row in dots for name in ("slope", "own_slope")])
-    x, y = marks.axis(across, "intercept"), marks.axis(up, f"slope of {short(term)}")
+    x, y = marks.axis(across, "intercept"), marks.axis(up, f"slope of {short(term_label(term))}")
     own_x, own_y = marks.field("own_intercept", x), marks.field("own_slope", y)
     dot_x, dot_y = marks.field("intercept", x), marks.field("slope", y)
     # a unit is found with all of its marks, and is read at its dot

@@ -12,7 +12,7 @@ from mlm_ops.reports.pictures.facts import model_of, outcome_of
 from mlm_ops.reports.pictures.picture import Picture
 from mlm_ops.reports.pictures.rows import Rows, Selection, Tables, select, table
 from mlm_ops.reports.pictures.theme import Spec
-from mlm_ops.reports.pictures.words import figure, interval, labels, short, shown
+from mlm_ops.reports.pictures.words import figure, interval, labels, model_text, short, shown, term_label, term_text
 
 LINES = 5
 #: A hue and a dash for each line, so that they differ without colours too.
@@ -61,15 +61,17 @@ def _picture(tables: Tables, rows: Rows, term: str, moderator: str) -> Picture:
     ]
     outcome = outcome_of(tables, model)
     answer = (
-        f"The slope of {shown(term)} is {'; '.join(texts)}" if texts else f"{len(values)} lines along {shown(term)}"
+        f"The slope of {term_text(term)} is {'; '.join(texts)}"
+        if texts
+        else f"{len(values)} lines along {term_text(term)}"
     )
     more = f" The first {LINES} of {len(values)} lines are drawn." if len(values) > LINES else ""
     return Picture(
         key="simple_slopes",
-        question=f"For whom does {shown(term)} matter more?",
-        answer=f"{answer}{'' if texts else f', for the values of {shown(moderator)}'}.",
-        reading=f"Model {shown(model)}: a line for each value of {shown(moderator)}, with all else at its mean. Bands "
-        f"are pointwise 95% intervals of the lines, not of units or rows.{more}",
+        question=f"For whom does {term_text(term)} matter more?",
+        answer=f"{answer}{'' if texts else f', for the values of {term_text(moderator)}'}.",
+        reading=f"Model {model_text(model)}: a line for each value of {term_text(moderator)}, with all else at its "
+        f"mean. Bands are pointwise 95% intervals of the lines, not of units or rows.{more}",
         spec=_spec(numbers, values[:LINES], term, outcome),
         numbers=numbers,
         sql=rows.sql,
@@ -90,9 +92,9 @@ def _slopes(tables: Tables, model: str, term: str, moderator: str) -> dict[str, 
 
 def _spec(numbers: pl.DataFrame, values: list[str], term: str, outcome: str | None) -> Spec:
     curves = numbers.filter(pl.col("moderator_value").is_in(values))
-    x = marks.axis(marks.axis_range(curves["x"], pad=0.02), short(term))
+    x = marks.axis(marks.axis_range(curves["x"], pad=0.02), short(term_label(term)))
     up = marks.axis_range([*curves["conf_low"], *curves["conf_high"]])
-    y = marks.axis(up, f"predicted {short(outcome) if outcome else 'outcome'}")
+    y = marks.axis(up, f"predicted {short(term_label(outcome)) if outcome else 'outcome'}")
     at, estimate = marks.field("x", x), marks.field("estimate", y)
     bands, lines, ends = [], [], []
     for place, (value, label) in enumerate(zip(values, labels(values), strict=True)):

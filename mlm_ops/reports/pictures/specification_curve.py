@@ -13,7 +13,7 @@ from mlm_ops.reports.pictures.facts import moderated_terms
 from mlm_ops.reports.pictures.picture import Picture
 from mlm_ops.reports.pictures.rows import Rows, Tables
 from mlm_ops.reports.pictures.theme import WIDTH, Spec, colour_of
-from mlm_ops.reports.pictures.words import figure, interval, of, short, shown
+from mlm_ops.reports.pictures.words import figure, interval, model_text, of, short, term_label, term_text
 from mlm_ops.results.words import count
 
 #: Of more models, estimates are drawn in order and without the models' names.
@@ -62,12 +62,12 @@ def _answer(panel: list[Row]) -> str:
         row for row in alone if row["conf_low"] is not None and (row["conf_low"] > 0 or row["conf_high"] < 0)
     ]
     ends = [
-        f"{figure(row['estimate'])}{interval(row['conf_low'], row['conf_high'])} in {shown(row['model'])}"
+        f"{figure(row['estimate'])}{interval(row['conf_low'], row['conf_high'])} in {model_text(row['model'])}"
         for row in (low, high)
     ]
     models = "models without its interactions" if len(alone) < len(panel) else "models"
     return (
-        f"Over {count(len(alone))} {models}, {shown(low['term'])}{where} runs from {' to '.join(ends)}. "
+        f"Over {count(len(alone))} {models}, {term_text(low['term'])}{where} runs from {' to '.join(ends)}. "
         f"{of(len(away_from_zero), len(alone), 'intervals')} exclude zero."
     )
 
@@ -96,7 +96,12 @@ def _panel(panel: list[Row]) -> Spec:
         marks.points(filled, place, value, colour, size=12),
         marks.points(open_, place, value, colour, size=16, fill="@ground", stroke=colour, strokeWidth=1),
     ]
-    title = {"text": f"{short(term, 44)}, {count(n)} models", "anchor": "start", "frame": "bounds", "fontSize": 12}
+    title = {
+        "text": f"{short(term_label(term), 44)}, {count(n)} models",
+        "anchor": "start",
+        "frame": "bounds",
+        "fontSize": 12,
+    }
     return {
         "title": {**title, "offset": 4, "color": colour},
         "width": WIDTH - _AXIS - 16,

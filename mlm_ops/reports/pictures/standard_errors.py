@@ -12,7 +12,7 @@ from mlm_ops.reports.pictures.facts import groups_of, model_of
 from mlm_ops.reports.pictures.picture import Picture
 from mlm_ops.reports.pictures.rows import Selection, Tables, select
 from mlm_ops.reports.pictures.theme import Spec
-from mlm_ops.reports.pictures.words import figure, labels, percent, shown, units
+from mlm_ops.reports.pictures.words import figure, labels, model_text, percent, term_label, term_text, units
 
 TERMS = 15
 _COLUMNS = ["model", "term", "std_error", "naive_std_error", "robust_std_error", "std_error_ratio"]
@@ -40,8 +40,9 @@ def standard_errors(tables: Tables, selection: Selection) -> Iterator[Picture]:
     yield Picture(
         key="standard_errors",
         question=f"What would ignoring the {units(groups[0]) if len(groups) == 1 else 'groups'} have cost?",
-        answer=f"In {shown(model)} the standard error of {shown(first['term'])} is {figure(first['std_error'])}; least "
-        f"squares that takes rows as independent gives {figure(first['naive_std_error'])}, "
+        answer=f"In {model_text(model)}, the standard error of {term_text(first['term'])} is "
+        f"{figure(first['std_error'])}; least squares that takes rows as independent gives "
+        f"{figure(first['naive_std_error'])}, "
         f"{percent(first['naive_share'])} of it.",
         reading="Each coefficient's standard errors as shares of the multilevel model's, the dot. A triangle to the "
         "left of it: ignoring the groups makes the coefficient look more certain than it is."
@@ -53,7 +54,7 @@ def standard_errors(tables: Tables, selection: Selection) -> Iterator[Picture]:
 
 
 def _spec(numbers: pl.DataFrame) -> Spec:
-    names = labels(list(numbers["term"]))
+    names = labels([*map(term_label, numbers["term"])], lines=2)
     rows = []
     for row, name in zip(numbers.to_dicts(), names, strict=True):
         values = {column: row[column] for column in ("std_error", "naive_share", "robust_share")}
@@ -78,7 +79,7 @@ def _spec(numbers: pl.DataFrame) -> Spec:
                 column: row[column],
                 "kind": words,
                 "hover": marks.hover(
-                    f"{shown(row['term'])}, {words}: {percent(row[column])} of {figure(row['std_error'])}"
+                    f"{term_text(row['term'])}, {words}: {percent(row[column])} of {figure(row['std_error'])}"
                 ),
             }
             for row in rows
@@ -88,4 +89,4 @@ def _spec(numbers: pl.DataFrame) -> Spec:
         points = marks.points(dots, marks.field(column, x), label, colour, **look)
         points["encoding"]["shape"] = shape
         layers.append(points)
-    return marks.chart(layers, 96 + 26 * len(rows))
+    return marks.chart(layers, 96 + 28 * len(rows))

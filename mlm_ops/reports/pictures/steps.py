@@ -12,10 +12,12 @@ from mlm_ops.reports.pictures.facts import models_in_order
 from mlm_ops.reports.pictures.picture import Picture
 from mlm_ops.reports.pictures.rows import Selection, Tables, select
 from mlm_ops.reports.pictures.theme import Spec
-from mlm_ops.reports.pictures.words import chance, figure, minus, of, short, shown
+from mlm_ops.reports.pictures.words import chance, figure, minus, model_text, of, short
 from mlm_ops.results.words import cell
 
 PAIRS = 20
+#: Characters of a model, of which two stand in a line.
+_NAME = 30
 
 
 def steps(tables: Tables, selection: Selection) -> Iterator[Picture]:
@@ -51,7 +53,7 @@ def _p(pair: dict[str, Any]) -> float | None:
 def _answer(pairs: list[dict[str, Any]]) -> str:
     falls = [pair for pair in pairs if pair["delta_aic"] < 0]
     least = min(pairs, key=lambda pair: (abs(pair["delta_aic"]), pair["model"], pair["reference_model"]))
-    step = f"from {shown(least['reference_model'])} to {shown(least['model'])}"
+    step = f"from {model_text(least['reference_model'])} to {model_text(least['model'])}"
     ratio = "" if least["statistic"] is None else f" (likelihood ratio {figure(least['statistic'])}{chance(_p(least))})"
     change = f"the AIC differs by {minus(cell('delta_aic', least['delta_aic']))}{ratio}"
     if len(pairs) == 1:
@@ -63,9 +65,11 @@ def _spec(pairs: list[dict[str, Any]]) -> Spec:
     rows = []
     for place, pair in enumerate(pairs):
         value = minus(cell("delta_aic", pair["delta_aic"]))
-        read = f"{shown(pair['model'])} against {shown(pair['reference_model'])}: ΔAIC {value}{chance(_p(pair))}"
+        read = (
+            f"{model_text(pair['model'])} against {model_text(pair['reference_model'])}: ΔAIC {value}{chance(_p(pair))}"
+        )
         text = f"{value}{chance(_p(pair))}"
-        step = f"{short(pair['reference_model'])} → {short(pair['model'])}"
+        step = f"{short(pair['reference_model'], _NAME)} → {short(pair['model'], _NAME)}"
         rows.append({**pair, "place": place, "text": text, "step": step, "hover": marks.hover(read)})
     changes = [pair["delta_aic"] for pair in pairs]
     least, most = min(*changes, 0.0), max(*changes, 0.0)

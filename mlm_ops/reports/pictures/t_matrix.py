@@ -12,7 +12,7 @@ from mlm_ops.reports.pictures.facts import INTERCEPT, groups_of, model_of
 from mlm_ops.reports.pictures.picture import Picture
 from mlm_ops.reports.pictures.rows import Selection, Tables, select, table
 from mlm_ops.reports.pictures.theme import TEXT, WIDTH, Spec
-from mlm_ops.reports.pictures.words import figure, labels, minus, shown, units
+from mlm_ops.reports.pictures.words import figure, labels, minus, model_text, term_label, term_text, units
 from mlm_ops.results.words import cell
 
 TERMS = 8
@@ -39,7 +39,7 @@ def t_matrix(tables: Tables, selection: Selection) -> Iterator[Picture]:
             key="t_matrix",
             question=f"Do the random effects of {units(group)} go together?",
             answer=_answer(cells, group, singular=_is_singular(tables, model)),
-            reading=f"Model {shown(model)}: standard deviations over {units(group)} on the diagonal, correlations "
+            reading=f"Model {model_text(model)}: standard deviations over {units(group)} on the diagonal, correlations "
             "below; violet is positive, teal negative, and the stronger the darker. A correlation of ±1 is outlined: "
             "the rows do not tell the two apart.",
             spec=_spec(cells, terms),
@@ -63,8 +63,8 @@ def _answer(cells: list[dict[str, Any]], group: str, *, singular: bool) -> str:
     most = "The strongest correlation is that of" if len(pairs) > 1 else "The correlation of"
     joined = ":" if len(pairs) > 1 else " is"
     return (
-        f"{most} {shown(row['other'])} and {shown(row['term'])}{joined} {_correlation(row['correlation'])} over "
-        f"{units(group)} (covariance {figure(row['estimate'])}{error}).{verdict}"
+        f"{most} {term_text(row['other'])} and {term_text(row['term'])}{joined} {_correlation(row['correlation'])} "
+        f"over {units(group)} (covariance {figure(row['estimate'])}{error}).{verdict}"
     )
 
 
@@ -74,7 +74,7 @@ def _correlation(value: float) -> str:
 
 def _spec(cells: list[dict[str, Any]], terms: list[str]) -> Spec:
     # as wide as a column, of characters of 6 pixels
-    names = dict(zip(terms, labels(terms, min(22, (WIDTH - 150) / len(terms) / 6.5)), strict=True))
+    names = dict(zip(terms, labels([*map(term_label, terms)], min(22, (WIDTH - 150) / len(terms) / 6.5)), strict=True))
     boxes = []
     for row in cells:
         pair = [term for term in (row["term"], row["other"] or row["term"]) if term in names]
@@ -84,7 +84,7 @@ def _spec(cells: list[dict[str, Any]], terms: list[str]) -> Spec:
         low, high = sorted(pair, key=terms.index)
         text = f"SD {figure(value)}" if row["other"] is None else f"{'+' if value > 0 else ''}{_correlation(value)}"
         hue = "deviation" if row["other"] is None else "positive" if value >= 0 else "negative"
-        read = shown(low) if low == high else f"{shown(low)} and {shown(high)}"
+        read = term_text(low) if low == high else f"{term_text(low)} and {term_text(high)}"
         strength = 1.0 if low == high else 0.08 + 0.6 * min(abs(value), 1.0)
         values = {name: row[name] for name in ("estimate", "std_dev", "correlation")}
         place = {"row": names[high], "column": names[low], "text": text, "hue": hue, "strength": strength}

@@ -21,7 +21,17 @@ from mlm_ops.reports.pictures.facts import (
 from mlm_ops.reports.pictures.picture import Picture
 from mlm_ops.reports.pictures.rows import Rows, Selection, Tables, stored, table, whose
 from mlm_ops.reports.pictures.theme import Spec
-from mlm_ops.reports.pictures.words import figure, interval, short, shown, unit, unit_name, units
+from mlm_ops.reports.pictures.words import (
+    figure,
+    interval,
+    model_text,
+    short,
+    term_label,
+    term_text,
+    unit,
+    unit_name,
+    units,
+)
 from mlm_ops.warehouse.sql import literal
 
 #: Bins to a side that stand for the dots of very many units.
@@ -93,7 +103,7 @@ def _rows(units_: pl.DataFrame, group: str, predictor: str, outcome: str) -> Row
 
 
 def _picture(tables: Tables, rows: Rows, effect: dict[str, Any], outcome: str) -> Picture:
-    group, x, y = effect["group"], shown(effect["predictor"]), shown(outcome)
+    group, x, y = effect["group"], term_text(effect["predictor"]), term_text(outcome)
     terms = _terms(tables, effect)
     slopes = {
         side: f"{figure(effect[side])}{_interval(tables, effect['model'], terms.get(side))}"
@@ -112,9 +122,9 @@ def _picture(tables: Tables, rows: Rows, effect: dict[str, Any], outcome: str) -
         answer=f"Within {units(group)}, rows that differ by 1 in {x} differ by {slopes['within']} in {y}; "
         f"means of {units(group)} that differ by 1 in {x} differ by {slopes['between']}"
         f"{where}. The contextual effect, the difference of the two, is {difference}.",
-        reading=f"Model {shown(effect['model'])}: each dot is one {unit(group)} at its means, with a line of the slope "
-        f"within over one standard deviation to each side; the blue line has the slope between.{through}{some}",
-        spec=_spec(rows.frame, effect, line, (x, y), unit_numbers(tables)),
+        reading=f"Model {model_text(effect['model'])}: each dot is one {unit(group)} at its means, with a line of the "
+        f"slope within over one standard deviation to each side; the blue line has the slope between.{through}{some}",
+        spec=_spec(rows.frame, effect, line, (effect["predictor"], outcome), unit_numbers(tables)),
         numbers=rows.frame,
         sql=rows.sql,
     )
@@ -172,24 +182,22 @@ def _spec(
     up = marks.axis_range(
         [*rows["y_mean"], *[end[side] for end in segments for side in ("low", "high")], *[end["y"] for end in thick]]
     )
-    x, y = marks.axis(across, short(names[0])), marks.axis(up, short(names[1]))
+    x, y = marks.axis(across, short(term_label(names[0]))), marks.axis(up, short(term_label(names[1])))
     ends = {"x": marks.field("left", x), "x2": {"field": "right"}, "y": marks.field("low", y), "y2": {"field": "high"}}
     layers = [
         marks.rules(segments, ends, "@within", width=1, strokeOpacity=0.35),
         _dots(rows, effect["group"], x, y, number),
     ]
-    at, to, names_ = marks.field("x", x), marks.field("y", y), []
-    for series, colour in (("within", "@within"), ("between", "@between")):
-        pair = [row for row in thick if row["series"] == series]
+    at, to = marks.field("x", x), marks.field("y", y)
+    # named in a legend: beside a line dots lie, wherever it ends
+    words = {side: f"{side} {figure(effect[side])}" for side in ("within", "between")}
+    colours = {words[side]: f"@{side}" for side in words}
+    for side in words:
+        pair = [{**row, "series": words[side]} for row in thick if row["series"] == side]
+        colour = marks.coded("series", colours, legend=True, symbol="stroke")
+        colour["legend"] |= {"labelFontSize": 13, "symbolStrokeWidth": 4}
         layers.append(marks.line(pair, at, to, colour, width=4))
-        # beside the line within, which ends amid the dots; above or below the end of the other
-        end = {"x": pair[1]["x"], "y": pair[1]["y"], "text": f"{series} {figure(pair[1]['slope'])}"}
-        beside = {"align": "left", "dx": 7, "dy": 2}
-        over = {"align": "right", "dx": 0, "dy": -12 if between >= within else 14}
-        look: dict[str, Any] = {"fontSize": 13, "fontWeight": "bold", **(beside if series == "within" else over)}
-        names_.append(marks.texts([end], at, to, colour=colour, **look))
-    layers += names_
-    return marks.chart(layers, 320)
+    return marks.chart(layers, 340)
 
 
 def _dots(rows: pl.DataFrame, group: str, x: Spec, y: Spec, number: UnitNumbers) -> Spec:

@@ -21,7 +21,7 @@ from mlm_ops.reports.pictures.facts import (
 from mlm_ops.reports.pictures.picture import Picture
 from mlm_ops.reports.pictures.rows import Rows, Selection, Tables, select, table
 from mlm_ops.reports.pictures.theme import Spec, colour_of
-from mlm_ops.reports.pictures.words import figure, short, shown, unit, unit_name, units
+from mlm_ops.reports.pictures.words import figure, model_text, short, term_label, term_text, unit, unit_name, units
 from mlm_ops.results.words import count
 
 _COLUMNS = ["model", "group", "unit", "n", "term", "x_low", "x_high", "intercept", "slope"]
@@ -29,8 +29,10 @@ _KNOWN = "x_low is not null and x_high is not null and intercept is not null and
 
 
 def unit_lines(tables: Tables, selection: Selection) -> Iterator[Picture]:
-    """A picture for each slope of one model."""
-    for rows, group, term in lines_of(tables, selection, _COLUMNS, _KNOWN):
+    """A picture for each slope of one model that varies over units; where none does, of the first alone."""
+    pictures = list(lines_of(tables, selection, _COLUMNS, _KNOWN))
+    varying = [picture for picture in pictures if picture[0].frame["slope"].n_unique() > 1]
+    for rows, group, term in (varying if selection.term is None else pictures) or pictures[:1]:
         yield _picture(tables, rows.sorted_by("slope", "unit"), group, term)
 
 
@@ -72,15 +74,17 @@ def _picture(tables: Tables, rows: Rows, group: str, term: str) -> Picture:
     n, lines = numbers.height, thin.every(numbers)
     some = f" Of {count(n)} {units(group)} every k-th is drawn." if lines.height < n else ""
     least, greatest = numbers["slope"][0], numbers["slope"][-1]
-    range_ = f"Slopes of {shown(term)} run from {figure(least)} to {figure(greatest)} over {count(n)} {units(group)}"
+    range_ = (
+        f"Slopes of {term_text(term)} run from {figure(least)} to {figure(greatest)} over {count(n)} {units(group)}"
+    )
     if least == greatest:
-        range_ = f"The slope of {shown(term)} is {figure(slope)} in each of {count(n)} {units(group)}"
+        range_ = f"The slope of {term_text(term)} is {figure(slope)} in each of {count(n)} {units(group)}"
     return Picture(
         key="unit_lines",
         question=f"How do {units(group)} differ around the average line?",
         answer=f"{range_}{spread}.",
-        reading=f"Model {shown(model)}: a line is one {unit(group)}, over one standard deviation of its own values to "
-        f"each side; the thick line {which}.{some}",
+        reading=f"Model {model_text(model)}: a line is one {unit(group)}, over one standard deviation of its own "
+        f"values to each side; the thick line {which}.{some}",
         spec=_spec(lines.to_dicts(), (intercept, slope), term, outcome_of(tables, model), unit_numbers(tables)),
         numbers=numbers,
         sql=rows.sql,
@@ -96,7 +100,7 @@ def _spec(
 ) -> Spec:
     segments = []
     for row in lines:
-        line = f"{figure(row['intercept'])} and {figure(row['slope'])} × {shown(term)}"
+        line = f"{figure(row['intercept'])} and {figure(row['slope'])} × {term_text(term)}"
         read = f"{unit_name(row['group'], row['unit'])}: {line}"
         ends = {f"y_{end}": row["intercept"] + row["slope"] * row[f"x_{end}"] for end in ("low", "high")}
         hover = marks.hover(read, number.get((row["group"], row["unit"])))
@@ -107,7 +111,10 @@ def _spec(
     up = marks.axis_range(
         [*[row[end] for row in segments for end in ("y_low", "y_high")], *[end["to"] for end in thick]]
     )
-    x, y = marks.axis(across, short(term)), marks.axis(up, f"predicted {short(outcome) if outcome else 'outcome'}")
+    x, y = (
+        marks.axis(across, short(term_label(term))),
+        marks.axis(up, f"predicted {short(term_label(outcome)) if outcome else 'outcome'}"),
+    )
     ends = {
         "x": marks.field("x_low", x),
         "x2": {"field": "x_high"},

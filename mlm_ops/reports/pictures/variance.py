@@ -12,7 +12,7 @@ from mlm_ops.reports.pictures.facts import model_of, shown_models
 from mlm_ops.reports.pictures.picture import Picture
 from mlm_ops.reports.pictures.rows import Selection, Tables, select
 from mlm_ops.reports.pictures.theme import Spec
-from mlm_ops.reports.pictures.words import labels, listing, percent, shown
+from mlm_ops.reports.pictures.words import labels, listing, model_text, percent
 
 MODELS = 12
 #: Parts of the total variance by the end of their measure's name, in the bar's order: words, colour, colour of text.
@@ -49,7 +49,9 @@ def variance(tables: Tables, selection: Selection) -> Iterator[Picture]:
         for model in models
     }
     bars = [
-        bar for model, label in zip(models, labels(models), strict=True) for bar in _bar(model, label, shares[model])
+        bar
+        for model, label in zip(models, labels(models, lines=2), strict=True)
+        for bar in _bar(model, label, shares[model])
     ]
     parts = {bar["part"] for bar in bars if bar["end"] > bar["start"]}
     colours = {words: colour for words, colour, _ in PARTS.values() if words in parts}
@@ -59,7 +61,7 @@ def variance(tables: Tables, selection: Selection) -> Iterator[Picture]:
         question="What explains the variance?",
         answer=_answer(model, shares.get(model, {})),
         reading=_reading(mixed=any("f1" not in parts for parts in shares.values())),
-        spec=_spec(bars, colours, labels(models)),
+        spec=_spec(bars, colours, labels(models, lines=2)),
         numbers=numbers,
         sql=rows.sql,
     )
@@ -85,12 +87,12 @@ def _bar(model: str, label: str, shares: dict[str, float]) -> Iterator[dict[str,
             "part": words,
             "text": percent(share) if share >= _WRITTEN else "",
             "ink": ink,
-            "hover": marks.hover(f"{shown(model)}: {words} {percent(share)}"),
+            "hover": marks.hover(f"{model_text(model)}: {words} {percent(share)}"),
         }
 
 
 def _answer(model: str, share: dict[str, float]) -> str:
-    total = f"In {shown(model)} predictors account for {percent(share['f'])} of the model's total variance"
+    total = f"In {model_text(model)}, predictors account for {percent(share['f'])} of the model's total variance"
     levels = [(f"f{level}", where) for level, where in ((1, "within groups"), (2, "between groups"), (3, "at level 3"))]
     parts = [f"{percent(share[part])} {where}" for part, where in levels if part in share]
     stays = [

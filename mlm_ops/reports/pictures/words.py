@@ -15,8 +15,19 @@ from mlm_ops.results.words import LEAST, count, number, one_line, p_value
 LABEL = 24
 #: What XML cannot hold beside the control characters that `visible` replaces.
 _NO_XML = re.compile("[\ud800-\udfff\ufffe\uffff]")
-#: Words whose plural takes more than an s.
-_NO_PLAIN_PLURAL = ("s", "x", "z", "ch", "sh", "y")
+#: The end of a name that says that values are numbers or names of units: ``school_id``, ``Employee ID``, ``teamNr``.
+_NUMBERING = re.compile(r"[ _.-](?i:id|nr|no|num|number|code|key|name)$|(?<=[a-z])(?:I[Dd]|N[Rr])$")
+#: What data often have numbers of in one word with "id".
+_HAVE_IDS = frozenset(
+    {"child", "class", "client", "clinic", "country", "employee", "family", "firm", "group", "hospital", "item"}
+    | {"participant", "patient", "person", "pupil", "rater", "school", "student", "subject", "teacher", "team", "user"}
+)
+#: Plurals that take no ending.
+_PLURALS = {"child": "children", "man": "men", "woman": "women"}
+#: Where a long name may be parted.
+_PARTS_MEET = re.compile(r"[ :_.*+/]|(?<=[^\s(\[])(?=[(\[])")
+#: A name that a formula has in backticks.
+_IN_BACKTICKS = re.compile("`((?:[^`]|``)+)`")
 
 
 def shown(name: str | None) -> str:
@@ -28,15 +39,53 @@ def shown(name: str | None) -> str:
     return _NO_XML.sub("\ufffd", one_line(name or "")).strip() or "(empty)"
 
 
-def labels(names: Sequence[str], width: float = LABEL) -> list[str]:
-    """The names short enough for an axis, each another: those that are cut alike or look alike are numbered.
+def term_text(name: str | None) -> str:
+    """A term or a variable in a sentence: what a formula has in backticks stands in quotation marks.
+
+    >>> term_text("within(`job satisfaction`)"), term_text("ses")
+    ('within(“job satisfaction”)', 'ses')
+    """
+    return shown(_IN_BACKTICKS.sub(lambda found: f"“{found[1].replace('``', '`')}”", name or ""))
+
+
+def term_label(name: str | None) -> str:
+    """A term or a variable on an axis or in a table, without the backticks of formulas.
+
+    >>> term_label("`Leadership style`[remote]")
+    'Leadership style[remote]'
+    """
+    return shown(_IN_BACKTICKS.sub(lambda found: found[1].replace("``", "`"), name or ""))
+
+
+def model_text(name: str | None) -> str:
+    """A model in a sentence, where its name would be read as a word of it.
+
+    >>> model_text("slopes")
+    '“slopes”'
+    """
+    return f"“{shown(name)}”"
+
+
+def labels(names: Sequence[str], width: float = LABEL, *, lines: int = 1) -> list[str]:
+    r"""The names short enough for an axis, each another: those that are cut alike or look alike are numbered.
+
+    Parameters
+    ----------
+    names
+        As they are written.
+    width
+        Of a line.
+    lines
+        How many there is room for, one or two; they are parted by a line feed.
 
     >>> labels(["a" * 30, "a" * 31, "b"])
     ['aaaaaaaaaaaaaaaaaaaaaaa…', 'aaaaaaaaaaaaaaaaaaaaaaa… (2)', 'b']
+    >>> labels(["within(stress):condition[therapy]"], lines=2)
+    ['within(stress):\ncondition[therapy]']
     """
     texts: list[str] = []
     for name in names:
-        text, copies = short(name, width), 1
+        text, copies = (short if lines == 1 else _two_lines)(name, width), 1
         label = text
         while label in texts:
             copies += 1
@@ -60,6 +109,19 @@ def short(name: str | None, width: float = LABEL) -> str:
     return f"{text[:length]}…"
 
 
+def _two_lines(name: str, width: float) -> str:
+    """A name that is too long for one line, in two: parted where its parts meet, the second cut where it must be."""
+    text = shown(name)
+    if short(text, width) == text:
+        return text
+    ends = [found.end() for found in _PARTS_MEET.finditer(text) if short(text[: found.end()], width)[-1:] != "…"]
+    if not ends:
+        return short(text, width)
+    # between words or factors rather than within one, and as late as may be
+    end = max(ends, key=lambda end: (short(text[end:], width) == shown(text[end:]), text[end - 1] in " :", end))
+    return f"{text[:end].rstrip()}\n{short(text[end:], width)}"
+
+
 def _width(character: str) -> float:
     """About how wide a character is, of a usual one."""
     if character > "\u1100" and (character > "\uffff" or east_asian_width(character) in "WF"):
@@ -72,51 +134,82 @@ def _width(character: str) -> float:
 def units(group: str) -> str:
     """Several units of a grouping factor.
 
-    >>> units("school"), units("class"), units("School_ID")
-    ('schools', 'units of class', 'units of School_ID')
+    >>> units("school"), units("Team"), units("School_ID"), units("childid"), units("class"), units("g")
+    ('schools', 'Teams', 'Schools', 'children', 'classes', 'groups of g')
     """
-    plain = _is_word(group) and not group.endswith(_NO_PLAIN_PLURAL)
-    return f"{group}s" if plain else f"units of {shown(group)}"
+    word = _word(group)
+    if word is None:
+        return f"groups of {shown(group)}"
+    start, stem = word[: -len(word.split()[-1])], word.split()[-1]
+    if stem.lower() in _PLURALS:
+        plural = stem[0] + _PLURALS[stem.lower()][1:]
+    elif stem.endswith(("s", "x", "z", "ch", "sh")):
+        plural = f"{stem}es"
+    else:
+        plural = f"{stem[:-1]}ies" if re.search("[^aeiou]y$", stem) else f"{stem}s"
+    return start + plural
 
 
 def unit(group: str) -> str:
     """One unit of a grouping factor, without an article.
 
-    >>> unit("school"), unit("School_ID")
-    ('school', 'unit of School_ID')
+    >>> unit("school"), unit("School_ID"), unit("g")
+    ('school', 'School', 'group of g')
     """
-    return group if _is_word(group) else f"unit of {shown(group)}"
+    return _word(group) or f"group of {shown(group)}"
 
 
 def unit_name(group: str, name: str) -> str:
     """A unit by its name.
 
-    >>> unit_name("school", "1224"), unit_name("School_ID", "1224")
-    ('school 1224', 'unit of School_ID 1224')
+    >>> unit_name("school", "1224"), unit_name("School_ID", "1224"), unit_name("g", "7")
+    ('school 1224', 'School 1224', 'g 7')
     """
-    return f"{unit(group)} {shown(name)}"
+    return f"{_word(group) or shown(group)} {shown(name)}"
 
 
 def a_unit(group: str) -> str:
     """One unit of a grouping factor.
 
-    >>> a_unit("school"), a_unit("area"), a_unit("School_ID")
-    ('a school', 'an area', 'a unit of School_ID')
+    >>> a_unit("school"), a_unit("area"), a_unit("g")
+    ('a school', 'an area', 'a group of g')
     """
-    return f"{'an' if _is_word(group) and group[0] in 'aeio' else 'a'} {unit(group)}"
+    return f"{'an' if unit(group)[0] in 'aeioAEIO' else 'a'} {unit(group)}"
 
 
-def _is_word(name: str) -> bool:
-    return re.fullmatch("[a-z]{2,24}", name) is not None
+def _word(group: str) -> str | None:
+    """The word that a grouping factor's name is for one of its units; None where it is none, or one for several.
+
+    >>> _word("work_team"), _word("SCHOOLID"), _word("PSU"), _word("school:class"), _word("schools")
+    ('work team', 'school', 'PSU', None, None)
+    """
+    text = _NUMBERING.sub("", group)
+    stem = text[:-2] if text.lower().endswith("id") else ""
+    text = (stem if stem.lower() in _HAVE_IDS else text).replace("_", " ")
+    if re.fullmatch(r"[^\W\d_]{2,}( [^\W\d_]{2,})*", text) is None or len(text) > LABEL:
+        return None
+    if re.search("[^sui]s$", text, re.IGNORECASE):
+        return None
+    return text.lower() if text.isupper() and len(text) > 4 else text
 
 
 def figure(value: float) -> str:
-    """A number in a sentence: three significant digits, and a minus that is one.
+    """A number in a sentence: three significant digits, thousands apart, and a minus that is one.
 
-    >>> figure(2.191172), figure(-0.5)
-    ('2.19', '−0.500')
+    >>> figure(2.191172), figure(-0.5), figure(36667.2)
+    ('2.19', '−0.500', '36,667')
     """
-    return "0" if value == 0 else minus(number(value, 3))
+    text = number(value, 3)
+    return "0" if value == 0 else minus(count(int(text)) if text.lstrip("-").isdigit() else text)
+
+
+def upper_first(text: str) -> str:
+    """A beginning of a sentence; a name of the data as it is.
+
+    >>> upper_first("the residual variance"), upper_first("within(ses)")
+    ('The residual variance', 'within(ses)')
+    """
+    return f"T{text[1:]}" if text.startswith("the ") else text
 
 
 def minus(text: str) -> str:
@@ -194,4 +287,4 @@ def factors(term: str) -> list[str]:
 
 def departure(term: str) -> str:
     """What a random coefficient is, of the line of a unit."""
-    return "level" if term == "(Intercept)" else f"the slope of {shown(term)}"
+    return "level" if term == "(Intercept)" else f"the slope of {term_text(term)}"

@@ -17,7 +17,8 @@ ROWS: dict[str, str] = {
     "comparisons": "One row a pair of models of compare: likelihood ratio and information criteria",
     "r_squared": "One row a measure of the variance that a model explains",
     "groups": "One row a group: its size, and mean and standard deviation of each variable",
-    "decomposition": "One row a variable and grouping factor: its variance within and between groups",
+    "decomposition": "One row a variable and grouping factor: its variance within and between groups, by analysis of "
+    "variance of that variable alone",
     "icc": "One row a model and grouping factor: intraclass correlation and design effect",
     "standard_errors": "One row a coefficient: its standard error beside those that ignore the groups",
     "contextual_effects": "One row a predictor: its effects within and between groups, and their difference",
@@ -181,7 +182,8 @@ COLUMNS: dict[str, str] = {
     "deviance_ml": "Deviance of the same model fitted by ML, which compares among models whose fixed parts differ",
     "aic_ml": "AIC of the same model fitted by ML, which compares among models whose fixed parts differ",
     "bic_ml": "BIC of the same model fitted by ML, which compares among models whose fixed parts differ",
-    "icc": "Share of the variance that lies between groups; null where a mixed model has random slopes, and at level 2",
+    "icc": "Share of the variance that lies between groups: of a model by its estimator, in `decomposition` by "
+    "analysis of variance; null where a mixed model has random slopes, and at level 2",
     "converged": "Whether the optimum was reached",
     "singular": "Whether a variance is zero or a correlation is one",
     "t_rank": "Rank of T, over all grouping factors: in how many directions random effects vary, each predictor "

@@ -6,7 +6,7 @@ Made from result tables, so that it works for fresh fits and stored ones alike.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -27,8 +27,14 @@ NOTE_SUBJECTS = {
 }
 
 
-def footnotes(name: str, frame: pl.DataFrame) -> list[str]:
-    """List the notes of a table, each with what it is about, but for those on rows left out, which stand above it."""
+def footnotes(name: str, frame: pl.DataFrame, written: Callable[[str], str] = str) -> list[str]:
+    """List the notes of a table, each with what it is about, but for those on rows left out, which stand above it.
+
+    Parameters
+    ----------
+    written
+        How the names of models and predictors are written.
+    """
     if name == "fit_statistics" and {"estimator", *CRITERIA_BY_ML} <= set(frame.columns):
         return [BOTH_CRITERIA_NOTE] if frame.height > 1 and "reml" in set(frame["estimator"]) else []
     column = "notes" if "notes" in frame.columns else "note"
@@ -36,9 +42,10 @@ def footnotes(name: str, frame: pl.DataFrame) -> list[str]:
         return []
     subjects: dict[str, list[str]] = {}
     for row in frame.filter(pl.col(column).is_not_null()).iter_rows(named=True):
+        names = {key: written(row[key]) for key in ("model", "reference_model", "predictor") if key in row}
         for note in row[column].splitlines():
             if not re.match(rf"[\d,]+ of [\d,]+ {ROWS_LEFT_OUT}", note):
-                subjects.setdefault(note, []).append(NOTE_SUBJECTS[name].format(**row))
+                subjects.setdefault(note, []).append(NOTE_SUBJECTS[name].format(**names))
     return [f"{', '.join(subject)}: {note}" for note, subject in subjects.items()]
 
 

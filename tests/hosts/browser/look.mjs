@@ -83,13 +83,16 @@ async function look(browser, file) {
     seen.texts[width] = await page.evaluate(texts);
   }
   await page.setViewport({ width: 1280, height: 900 });
-  // rows of two: a picture with a row of its own fills it
-  seen.halves = await page.evaluate(() => [...document.querySelectorAll('.grid')].filter((grid) => {
-    const boxes = [...grid.children].map((card) => card.getBoundingClientRect());
-    const right = grid.getBoundingClientRect().right;
-    const area = boxes.reduce((sum, box) => sum + box.width * box.height, 0);
-    return area < 0.9 * grid.getBoundingClientRect().width * grid.getBoundingClientRect().height || !boxes.some((box) => Math.abs(box.right - right) < 2);
-  }).map((grid) => grid.closest('section').id));
+  // columns of which one ends far above the other, and cards with a gap between their parts
+  seen.halves = await page.evaluate(() => [...document.querySelectorAll('.band')].filter((band) => {
+    const ends = [...band.children].map((column) => column.lastElementChild.getBoundingClientRect().bottom);
+    return ends.length !== 2 || Math.abs(ends[0] - ends[1]) > 0.3 * band.getBoundingClientRect().height;
+  }).map((band) => band.closest('section').id));
+  seen.gaps = await page.evaluate(() => [...document.querySelectorAll('.column > .card')].filter((card) => {
+    const boxes = [...card.children].map((part) => part.getBoundingClientRect());
+    const below = card.getBoundingClientRect().bottom - boxes.at(-1).bottom;
+    return below > 32 || boxes.slice(1).some((box, i) => box.top - boxes[i].bottom > 16);
+  }).map((card) => card.id));
   const option = await page.evaluate(() => document.querySelector('#finder option')?.value);
   if (option !== undefined) {
     await page.evaluate((value) => {
