@@ -12,6 +12,7 @@ from mlm_ops.analyses.centered import CenteredColumn, levels_to_center, rows_to_
 from mlm_ops.analyses.run import centered_table, polars_table
 from mlm_ops.inference.effect_sizes.decomposition import numbers_in, pool_number
 from mlm_ops.language.model import Column, GroupingFactor, group_name
+from mlm_ops.moments.arrays import joined
 from mlm_ops.moments.record import Moments
 from mlm_ops.warehouse.relation import quoted_table
 from mlm_ops.warehouse.source import open_source
@@ -78,12 +79,15 @@ def _of_group(
     columns: Sequence[CenteredColumn],
 ) -> float:
     columns = [new for new in columns if new.group == group]
-    label = " || ':' || ".join(category(key) for key in group)
+    label = ", ".join(map(category, group))
     means = ", ".join(f"any_value({identifier(new.name)})" for new in columns)
     keys = ", ".join(identifier(key) for key in group)
     rows = connection.execute(f"select {label}, {means} from {quoted_table(table)} group by {keys}").fetchall()
-    table_means = {row[0]: row[1:] for row in rows}
     labels = moments.units_of(group)[1]
+    if not rows:
+        return float("inf")
+    units = joined([np.array(values) for values in zip(*(row[: len(group)] for row in rows), strict=True)])
+    table_means = {unit: row[len(group) :] for unit, row in zip(units.tolist(), rows, strict=True)}
     if set(table_means) != set(labels.tolist()):
         return float("inf")
     means_in_order = np.array([table_means[unit] for unit in labels], dtype=float)

@@ -121,8 +121,7 @@ def fit_analysis_file(options: Namespace, run_id: str, tell: Callable[[str], Non
     from mlm_ops.analyses.store.version import VIEWS_OF_LISTS
     from mlm_ops.cli.show import all_rows, print_head
     from mlm_ops.cli.terminal import console, show_tables
-    from mlm_ops.warehouse.connection import using
-    from mlm_ops.warehouse.sql import literal
+    from mlm_ops.warehouse.connection import limit_memory, using
 
     with _without_empty_file(database), using(database, wait=options.wait, on_wait=tell) as connection:
         check_store(connection)
@@ -143,7 +142,7 @@ def fit_analysis_file(options: Namespace, run_id: str, tell: Callable[[str], Non
         # the fits and moments are not needed any more, and DuckDB takes memory to write: blocks that it has written it
         # keeps for as long as there is room
         del result
-        connection.execute(f"set memory_limit = {literal(MEMORY_TO_WRITE)}")
+        limit_memory(connection, MEMORY_TO_WRITE)
         write_runs(connection, [(record, tables)], analysis.history, beside=views)
         drift = read_latest(connection, "drift").filter(run_id=run_id, analysis=analysis.analysis)
     show_command = command("show", database=database, analysis=analysis.analysis)

@@ -17,7 +17,7 @@ from mlm_ops.estimation.design.products import CrossProducts
 from mlm_ops.estimation.design.record import BlockDesign, Design
 from mlm_ops.estimation.determination import Undetermined, find_undetermined
 from mlm_ops.estimation.engine import Engine, build_engine, left_by_effects
-from mlm_ops.estimation.optimize import Optimum, minimise
+from mlm_ops.estimation.optimize import FEW_ROWS, Optimum, minimise
 from mlm_ops.estimation.residual import weighted_products
 from mlm_ops.estimation.threads import one_thread
 from mlm_ops.language.model import group_name
@@ -163,10 +163,14 @@ def estimate_design(design: Design, *, reml: bool, start: Array | None = None) -
 
 
 def estimate_again(estimate: Estimate, *, reml: bool) -> Estimate:
-    """Estimate the same design by the other likelihood, from where the first search ended."""
+    """Estimate the same design by the other likelihood, from where the first search ended.
+
+    Of few rows, which may have several minima, as `estimate_design` would: from the beginning.
+    """
     design, criterion = estimate.design, estimate.criterion.by(reml)
+    start = None if design.n_obs <= FEW_ROWS else estimate.optimum.theta
     with one_thread(design.cross.cells if design.nested else 0):
-        return _estimate_at(design, minimise(criterion, estimate.optimum.theta), criterion, estimate.share_left)
+        return _estimate_at(design, minimise(criterion, start), criterion, estimate.share_left)
 
 
 def _estimate_at(design: Design, optimum: Optimum, criterion: Criterion, share_left: float) -> Estimate:

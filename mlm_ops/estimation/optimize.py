@@ -52,7 +52,7 @@ _MAX_RESTARTS = 5
 _MOST_STARTS = 3
 #: Of so few rows the deviance may have a second, lower minimum beside that at a variance of zero: it had in three of
 #: 1,200 simulated sets of 10 to 90 rows, and in none of 556 sets of up to 320 rows.
-_FEW_ROWS = 1000
+FEW_ROWS = 1000
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def minimise(criterion: Criterion, start: Array | None = None) -> Optimum:
     starts, evaluations = _starts(criterion, criterion.start()) if start is None else ([start], 0)
     stops = [_search(criterion, theta) for theta in starts]
     stop, _, restarts = min(stops, key=lambda search: float(search[0].solution.criterion))
-    is_small = criterion.n_obs <= _FEW_ROWS and criterion.residual is None
+    is_small = criterion.n_obs <= FEW_ROWS and criterion.residual is None
     if start is None and is_small and _is_singular(criterion, stop.theta):
         stops.append(_search(criterion, criterion.large_effects()))
         other, _, restarts_of_other = stops[-1]

@@ -80,9 +80,9 @@ def f_critical_value(df1: float, df2: float, alpha: float) -> float:
     z, whole = 0.0, _f_tail(df1, df2, 0.0) + _f_tail(df2, df1, 0.0)
     for _ in range(_MOST_STEPS):
         # the density relative to that at zero
-        height = np.exp(_f_log_density(df1, df2, 0.0, np.array(z)))
+        log_height = float(_f_log_density(df1, df2, 0.0, np.array(z)))
         tail = _f_tail(df1, df2, z)
-        change = (np.log(height * tail / whole) - np.log(alpha)) * tail
+        change = (log_height + np.log(tail / whole) - np.log(alpha)) * tail
         z += float(change)
         if abs(change) <= _LAST_CHANGE * abs(z):
             break

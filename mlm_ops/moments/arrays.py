@@ -38,13 +38,11 @@ def texts(labels: NDArray[Any]) -> NDArray[Any]:
 def joined(columns: Sequence[NDArray[Any]]) -> NDArray[Any]:
     """Return names of units that several columns identify, (n,): their texts, joined by ``:``.
 
-    Where the texts of two columns or more have colons, theirs stand behind a backslash: the units ``1:2``, ``3`` and
+    Colons and backslashes in all texts but the last stand behind a backslash, so that the units ``1:2``, ``3`` and
     ``1``, ``2:3`` are two.
     """
-    parts = [column.astype(str) for column in columns]
-    if sum(bool((np.char.find(part, ":") >= 0).any()) for part in parts) > 1:
-        parts = [np.char.replace(np.char.replace(part, "\\", "\\\\"), ":", "\\:") for part in parts]
-    names = parts[0]
-    for part in parts[1:]:
-        names = np.char.add(np.char.add(names, ":"), part)
+    *before, names = (column.astype(str) for column in columns)
+    for column in reversed(before):
+        escaped = np.char.replace(np.char.replace(column, "\\", "\\\\"), ":", "\\:")
+        names = np.char.add(np.char.add(escaped, ":"), names)
     return names

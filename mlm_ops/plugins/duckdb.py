@@ -66,6 +66,25 @@ _OPTIONS = options.MODEL_OPTIONS | {"form": options.FORM}
 _OPTION_TYPES = {"levels": "varchar[]", "covariance": "map(varchar, varchar)"}
 _ANSWER = ("described", "survey", "missing", "moments", "residual_sums", "guessed")
 _TO_SQL = "mlm_moments_query"
+#: Whether a name, as a list of its parts, is of a table that DuckDB stores; `a` of `a.b` is a schema or a database.
+_STORED = """
+select true
+from duckdb_tables() as tables
+join duckdb_databases() as databases using (database_name)
+where databases.type = 'duckdb'
+  and not tables.temporary
+  and list_contains(
+    [
+      [lower(table_name)],
+      [lower(schema_name), lower(table_name)],
+      [lower(database_name), lower(table_name)],
+      [lower(database_name), lower(schema_name), lower(table_name)]
+    ],
+    list_transform($1, lambda part: lower(part)))
+  and (len($1) > 2 or database_name = current_database() or lower(database_name) = lower($1[1]))
+  and (len($1) > 1 or schema_name = current_schema())
+  and (len($1) <> 2 or lower(schema_name) = lower($1[1]) or schema_name = 'main')
+"""
 
 
 @checked(connection=options.DUCKDB, on_note=options.ON_NOTE, empty=options.EMPTY, all_cursors=options.ALL_CURSORS)
@@ -204,15 +223,14 @@ def _to_sql(connection: duckdb.DuckDBPyConnection | None, *request: Any) -> str:
 def _guess(connection: duckdb.DuckDBPyConnection, call: _FunctionCall) -> FirstRows | None:
     """What the first rows of the table tell that a connection beside the query's sees; None if it sees no large one.
 
-    Views are left alone, whose first rows may take as long as all.
+    Views are left alone, whose first rows may take as long as all, and so are tables of other databases than DuckDB's.
     """
     query = call.query
     if call.form != "rows" or not query.description.startswith("table"):
         return None
     try:
         with connection.cursor() as cursor:
-            tables = "select true from duckdb_tables() where lower(table_name) = lower(?)"
-            if cursor.execute(tables, [table_parts(query.relation)[-1]]).fetchone():
+            if cursor.execute(_STORED, [table_parts(query.relation)]).fetchone():
                 return query.guess(open_source(query.relation, cursor))
     except (duckdb.Error, MlmError):
         pass  # the query itself will say what is wrong

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -238,3 +238,11 @@ def is_reserved(word: str) -> bool:
     query = "select 1 from duckdb_keywords() where keyword_name = ? and keyword_category <> 'unreserved'"
     with duckdb.connect() as connection:
         return bool(connection.execute(query, [word]).fetchall())
+
+
+def limit_memory(connection: duckdb.DuckDBPyConnection, limit: str) -> None:
+    """Let DuckDB keep less in memory, some megabytes; a lower limit stays, and so does one that it cannot leave."""
+    ((current,),) = connection.execute("select current_setting('memory_limit')").fetchall()
+    if current.endswith(("GiB", "TiB")):
+        with suppress(duckdb.OutOfMemoryException):
+            connection.execute(f"set memory_limit = {literal(limit)}")

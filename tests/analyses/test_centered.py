@@ -51,6 +51,16 @@ def test_both_agree_where_labels_repeat(connection: duckdb.DuckDBPyConnection) -
     assert rows == [(235, 48)]
 
 
+def test_both_agree_where_labels_have_colons(connection: duckdb.DuckDBPyConnection) -> None:
+    """Names of classes have them behind a backslash."""
+    labels = "'s:' || school as school, 'c:' || class as class"
+    connection.execute(f"create or replace table frame as select * replace ({labels}) from frame")
+    analysis = _analysis("[class, school]")
+    create_centered(connection, analysis, "centered")
+    columns = rows_to_center(connection, analysis, "centered").columns
+    assert disagreement(connection, "centered", collect_analysis(analysis, connection), columns) < 1e-12
+
+
 def test_within_and_between_add_up(connection: duckdb.DuckDBPyConnection) -> None:
     create_centered(connection, _analysis("[class, school]"), "centered")
     sql = "select max(abs(x - within_x - between_x)), abs(sum(within_x)) from centered"

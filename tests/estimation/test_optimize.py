@@ -77,6 +77,9 @@ def test_a_lower_minimum_beside_that_at_zero() -> None:
         [list(map(float, row.split())) for row in FEW.split(",")], schema=["g", "h", "x", "y"], orient="row"
     )
     fit = mlm.fit("y ~ x + (1 | g:h)", rows, estimator="ml")
+    # by the way of REML too, as compare() goes
+    by_reml = mlm.fit("y ~ x + (1 | g:h)", rows)
+    assert by_reml.by_ml.log_likelihood == pytest.approx(fit.estimate.log_likelihood, abs=1e-9)
     # lme4 1.1-31: logLik -39.9191, slope 0.329, standard deviation 1.329, to the digits printed
     assert fit.fit_statistics["log_likelihood"][0] == pytest.approx(-39.9191, abs=5e-5)
     assert fit.fixed_effects["estimate"][1] == pytest.approx(0.329, abs=5e-4)

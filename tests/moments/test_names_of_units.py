@@ -233,9 +233,9 @@ def test_names_of_whole_numbers_are_the_same_few_or_many(monkeypatch):
 
 #: Labels of two columns; the names of their units, in order.
 JOINED = {
-    "a colon in both": ((["1:2", "1", "4"], ["3", "2:3", "5"]), ["1\\:2:3", "1:2\\:3", "4:5"]),
-    "and a backslash": ((["a:", "a\\"], ["b:", ":b"]), ["a\\::b\\:", "a\\\\:\\:b"]),
-    "a colon in one": ((["x:1", "y"], ["3", "4"]), ["x:1:3", "y:4"]),
+    "a colon in both": ((["1:2", "1", "4"], ["3", "2:3", "5"]), ["1\\:2:3", "1:2:3", "4:5"]),
+    "and a backslash": ((["a:", "a\\"], ["b:", ":b"]), ["a\\::b:", "a\\\\::b"]),
+    "a colon in one": ((["x:1", "y"], ["3", "4"]), ["x\\:1:3", "y:4"]),
     "a time": ((["x", "y"], ["10:00", "10:30"]), ["x:10:00", "y:10:30"]),
 }
 

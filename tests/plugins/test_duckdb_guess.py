@@ -179,6 +179,25 @@ def test_a_hidden_table_with_a_factor(connection: duckdb.DuckDBPyConnection) -> 
     assert [estimate for _, estimate in ours] == pytest.approx(theirs["estimate"].to_list(), rel=1e-8)
 
 
+@pytest.mark.parametrize(
+    ("name", "is_seen"),
+    [
+        *(("data", True), ("DATA", True), ("main.data", True), ("memory.data", True), ("memory.main.data", True)),
+        *(("staging.data", False), ("raw.data", True), ("memory.staging.data", False), ('"other".main.data', True)),
+    ],
+)
+def test_a_view_is_left_alone_that_is_called_as_a_table_elsewhere(
+    name: str, is_seen: bool, connection: duckdb.DuckDBPyConnection, answers: list[tuple[Answer, Moments]]
+) -> None:
+    """As dbt lays out its models: the view staging.data over the table raw.data."""
+    connection.execute("create schema raw; create schema staging; attach ':memory:' as other")
+    connection.execute("create table raw.data as from data; create table other.main.data as from data")
+    connection.execute("create view staging.data as from raw.data")
+    ask(connection, relation=name)
+    assert (answers[0][0].guessed is not None) == is_seen
+    assert_collected(answers[0][1], connection)
+
+
 def test_a_prepared_statement_takes_the_rows_that_there_are(
     connection: duckdb.DuckDBPyConnection, answers: list[tuple[Answer, Moments]]
 ) -> None:

@@ -17,6 +17,7 @@ import pytest
 from mlm_ops.cli import main as cli
 from mlm_ops.cli.main import main
 from mlm_ops.errors import AnalysisError, DamagedError, DataError, MlmError, ProjectError, RowsChangedError, StoreError
+from mlm_ops.warehouse.connection import limit_memory
 from mlm_ops.warehouse.faults import first_line, may_pass, sentence_of, why_it_failed
 
 HSB = Path(__file__).parents[1] / "specification" / "reference" / "data" / "hsb.csv"
@@ -216,3 +217,10 @@ def test_a_closed_output_is_no_fault(tmp_path: Path) -> None:
     )
     assert "Traceback" not in done.stderr
     assert done.returncode == 0
+
+
+@pytest.mark.parametrize(("limit", "kept"), [("8GB", "244.1 MiB"), ("100MB", "95.3 MiB")])
+def test_a_lower_limit_of_memory_stays(limit: str, kept: str) -> None:
+    with duckdb.connect(config={"memory_limit": limit}) as connection:
+        limit_memory(connection, "256MB")
+        assert connection.execute("select current_setting('memory_limit')").fetchall() == [(kept,)]

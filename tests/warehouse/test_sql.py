@@ -305,15 +305,27 @@ REASONS = {
         "' and '.join(conditions)": "quoted names with literals, and conditions that are constants",
     },
     "mlm_ops/reports/pictures/steps.py": {
-        "shown(least['reference_model'])": "a sentence, no SQL",
-        "shown(least['model'])": "a sentence, no SQL",
+        "model_text(least['reference_model'])": "a sentence, no SQL",
+        "model_text(least['model'])": "a sentence, no SQL",
     },
     "mlm_ops/reports/pictures/history.py": {
-        "of_analysis": "a comparison with a literal",
         "conditions": "comparisons of quoted names with literals",
         "quantity.table": "a constant",
         "' and '.join([of_analysis, *quantity.conditions()])": "comparisons of quoted names with literals",
+        "runs.height": "a number",
         "values": "constants",
+    },
+    "mlm_ops/reports/pictures/series.py": {
+        "text": "an expression of constants",
+    },
+    "mlm_ops/reports/pictures/unflagged.py": {
+        "place": "a number",
+        "quantity.columns['estimate']": "an expression of constants",
+        "error": "an expression of constants",
+        "quantity.table": "a constant",
+        "' and '.join(conditions)": "comparisons of quoted names with literals",
+        "runs": "a query of ours",
+        "union": "queries of ours",
     },
     "mlm_ops/reports/pictures/keys.py": {
         "begin + 1": "a number",

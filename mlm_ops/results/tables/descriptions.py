@@ -162,8 +162,8 @@ COLUMNS: dict[str, str] = {
     "conf_low": "Lower end of the 95% interval",
     "conf_high": "Upper end of the 95% interval",
     "group": "Grouping factor; residual for the variance of rows",
-    "unit": "The group's label; of several columns theirs, joined by a colon, and colons in the labels of two or more "
-    "columns stand behind a backslash",
+    "unit": "The group's label; of several columns theirs, joined by a colon, and colons in all but the last stand "
+    "behind a backslash",
     "other": "Second term of a covariance; null for a variance",
     "std_dev": "Square root of a variance; of a variable in a unit with divisor n - 1, null where it is constant",
     "correlation": "Of two random effects of one group",
