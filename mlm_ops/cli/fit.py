@@ -155,6 +155,9 @@ def fit_analysis_file(options: Namespace, run_id: str, tell: Callable[[str], Non
         # keeps for as long as there is room
         del result
         connection.execute(f"set memory_limit = {literal(MEMORY_TO_WRITE)}")
+        if analysis.history.keeps_all:
+            # DuckDB would pack the rows of earlier runs anew with those of this one, though none has been deleted
+            connection.execute("set max_vacuum_tasks = 0")
         write_runs(connection, [(record, tables)], analysis.history, beside=views)
     show_command = command("show", database=database, analysis=analysis.analysis)
     sentence = f"Written to schema mlm of {database}. Read it with: {show_command}"

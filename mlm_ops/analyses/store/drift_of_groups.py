@@ -79,8 +79,10 @@ def compare_groups(
             if now is None or before is None:
                 others.append((*pair, model))
                 continue
-            changes[pair] |= {(model, key): change for key, change in _compare(now, before, of_model).items()}
-            shared = int(now.units.is_in(before.units.implode()).sum())
+            same_units = now.units.equals(before.units)
+            compared = _compare(now, before, of_model, same_units=same_units)
+            changes[pair] |= {(model, key): change for key, change in compared.items()}
+            shared = len(now.units) if same_units else int(now.units.is_in(before.units.implode()).sum())
             counts[pair][model] = [Counts(now.group, len(before.units), len(now.units), shared)]
     if others:
         names = dict.fromkeys(("analysis", "now", "before", "model"), pl.String)
@@ -127,7 +129,9 @@ def _of_model(rows: pl.DataFrame) -> Influences:
     return Influences(rows["group"][0], rows["unit"], dict(zip(symbols, changes.T, strict=True)))
 
 
-def _compare(now: Influences, before: Influences, pairs: Collection[Symbols]) -> dict[Symbols, GroupChange]:
+def _compare(
+    now: Influences, before: Influences, pairs: Collection[Symbols], *, same_units: bool
+) -> dict[Symbols, GroupChange]:
     """Compare the parameters whose influences are known in both runs.
 
     A run that does not have a unit is not changed by leaving it out.
@@ -138,13 +142,16 @@ def _compare(now: Influences, before: Influences, pairs: Collection[Symbols]) ->
     values, values_before = (
         np.column_stack([run.changes[pair[i]] for pair in pairs]) for i, run in enumerate((now, before))
     )
-    if not now.units.equals(before.units):
+    if not same_units:
         units = pl.concat([now.units, before.units]).unique(maintain_order=True)
         values, values_before = (
             _of_units(units, run.units, array) for run, array in ((now, values), (before, values_before))
         )
     change = values - values_before
     n = len(change)
+    if not change.any():
+        # as where a run reads the same rows again; what is not a number counts as a change
+        return dict.fromkeys(pairs, GroupChange(n, 0.0, 0.0))
     squares = (change - _sum(change) / n) ** 2
     total = _sum(squares)
     spread = _sum((squares - total / n) ** 2)
