@@ -14,6 +14,7 @@ import duckdb
 import pytest
 
 from mlm_ops import fit
+from mlm_ops.analyses.store.runs import write_runs
 from mlm_ops.analyses.store.schema import TABLES
 from mlm_ops.analyses.store.version import VIEWS_OF_LISTS
 from mlm_ops.cli import main as cli
@@ -35,6 +36,19 @@ def test_without_a_command_there_is_help(capsys):
     assert said.out == ""
     assert said.err.startswith("usage: mlm [-h] [--version] COMMAND ...\n")
     assert "    fit       fit a formula to a data file, or an analysis file in a database\n" in said.err
+
+
+@pytest.mark.parametrize(
+    "thread", ["", "import threading as t; t.Thread(target=t.Event().wait, daemon=True).start(); "]
+)
+def test_the_end_of_a_process_is_that_of_any_other(tmp_path, thread):
+    """What was registered for the end runs once, buffers are written, and the status is the command's."""
+    text = f"import atexit, mlm_ops.__main__ as m; {thread}atexit.register(print, 'the end'); m.run()"
+    done = subprocess.run(
+        [sys.executable, "-c", text], cwd=tmp_path, capture_output=True, text=True, stdin=subprocess.DEVNULL
+    )
+    assert (done.returncode, done.stdout) == (2, "the end\n")
+    assert done.stderr.startswith("usage: mlm ")
 
 
 def test_how_long_a_fit_waits_for_a_busy_database_is_an_option(refused, tmp_path):
@@ -192,6 +206,23 @@ class TestFitAnalysis:
             latest = connection.execute("select model, count(*) from mlm.latest_fixed_effects group by all").fetchall()
         assert runs == [("small", "finished", 7185)] * 2
         assert sorted(latest) == [("null", 1), ("slopes", 2)]
+
+    @pytest.mark.parametrize(("history", "tasks"), [("", 0), ("history: {keep_runs: 2}", 100)])
+    def test_earlier_runs_are_packed_anew_only_where_some_are_removed(
+        self, fitted, tmp_path, monkeypatch, history, tasks
+    ):
+        """DuckDB allows for a hundred tasks by default; every second run of 300,000 rows would be written twice."""
+        settings = []
+
+        def note_setting(connection, *arguments, **keywords):
+            settings.extend(connection.execute("select current_setting('max_vacuum_tasks')").fetchall())
+            write_runs(connection, *arguments, **keywords)
+
+        monkeypatch.setattr("mlm_ops.analyses.store.runs.write_runs", note_setting)
+        shutil.copy(fitted, tmp_path / "d.duckdb")
+        (tmp_path / "small.yaml").write_text(f"{ANALYSIS}{history}\n")
+        assert cli.main(["fit", str(tmp_path / "small.yaml"), "--database", str(tmp_path / "d.duckdb")]) == 0
+        assert [int(value) for (value,) in settings] == [tasks]
 
     @pytest.mark.parametrize(
         ("change", "sentence"),
