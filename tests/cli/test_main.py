@@ -38,19 +38,6 @@ def test_without_a_command_there_is_help(capsys):
     assert "    fit       fit a formula to a data file, or an analysis file in a database\n" in said.err
 
 
-@pytest.mark.parametrize(
-    "thread", ["", "import threading as t; t.Thread(target=t.Event().wait, daemon=True).start(); "]
-)
-def test_the_end_of_a_process_is_that_of_any_other(tmp_path, thread):
-    """What was registered for the end runs once, buffers are written, and the status is the command's."""
-    text = f"import atexit, mlm_ops.__main__ as m; {thread}atexit.register(print, 'the end'); m.run()"
-    done = subprocess.run(
-        [sys.executable, "-c", text], cwd=tmp_path, capture_output=True, text=True, stdin=subprocess.DEVNULL
-    )
-    assert (done.returncode, done.stdout) == (2, "the end\n")
-    assert done.stderr.startswith("usage: mlm ")
-
-
 def test_how_long_a_fit_waits_for_a_busy_database_is_an_option(refused, tmp_path):
     path, file = tmp_path / "busy.duckdb", tmp_path / "small.yaml"
     file.write_text(ANALYSIS)
