@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -75,6 +76,18 @@ class StoredRun:
 
     run_id: str
     tables: Mapping[str, pl.DataFrame]
+
+    def of_model(self, model: str) -> dict[str, pl.DataFrame]:
+        """The rows of one model in each table."""
+        return {name: by_model.get(model, self.tables[name].clear()) for name, by_model in self._by_model.items()}
+
+    @cached_property
+    def _by_model(self) -> dict[str, dict[str, pl.DataFrame]]:
+        """The rows of each table by model, once for all comparisons of the run."""
+        return {
+            name: {str(model): rows for (model,), rows in self.tables[name].partition_by("model", as_dict=True).items()}
+            for name in READS
+        }
 
 
 @dataclass(frozen=True)
@@ -144,7 +157,7 @@ def drift(now: StoredRun, before: StoredRun, groups: Groups, alpha: float) -> pl
     models = [(model, True) for model in _shared(now.tables, before.tables, "models")]
     models += [(model, False) for model in _shared(now.tables, before.tables, "sem_fit")]
     for model, is_mixed in models:
-        both = _tables_of_model(now.tables, model), _tables_of_model(before.tables, model)
+        both = now.of_model(model), before.of_model(model)
         rows = _with_flags(list(_model_rows(model, *both, groups) if is_mixed else _sem_rows(*both)), alpha)
         values = {name: [row.get(name) for row in rows] for name in DRIFT}
         values["reference_run"] = [before.run_id] * len(rows)
@@ -190,16 +203,6 @@ def _parameter_text(row: Row) -> str:
     return text if row["population"] is None else f"{text} in {row['population']}"
 
 
-def _tables_of_model(tables: Tables, model: str) -> dict[str, pl.DataFrame]:
-    # analyses of many partitions usually have one model, and a filter would copy all rows
-    return {
-        name: tables[name]
-        if (is_of_model := tables[name]["model"] == model).all()
-        else tables[name].filter(is_of_model)
-        for name in READS
-    }
-
-
 def _model_rows(model: str, now_tables: Tables, before_tables: Tables, groups: Groups) -> Iterator[Row]:
     """Yield the rows of a mixed model, tests first; the tests have no flags yet."""
     formulas = [tables["models"]["formula"][0] for tables in (now_tables, before_tables)]
@@ -215,7 +218,7 @@ def symbol_pairs(now: StoredRun, before: StoredRun) -> list[tuple[str, Symbols]]
     """Models and parameters of two runs for `compare_groups`: of every mixed model the residual variance."""
     pairs = []
     for model in _shared(now.tables, before.tables, "models"):
-        now_tables, before_tables = (_tables_of_model(run.tables, model) for run in (now, before))
+        now_tables, before_tables = now.of_model(model), before.of_model(model)
         pairs.append((model, RESIDUAL))
         if now_tables["models"]["formula"][0] == before_tables["models"]["formula"][0]:
             estimates = _estimates(now_tables, before_tables)

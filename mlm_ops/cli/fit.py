@@ -143,6 +143,9 @@ def fit_analysis_file(options: Namespace, run_id: str, tell: Callable[[str], Non
         # keeps for as long as there is room
         del result
         limit_memory(connection, MEMORY_TO_WRITE)
+        if analysis.history.keeps_all:
+            # DuckDB would pack the rows of earlier runs anew with those of this one, though none has been deleted
+            connection.execute("set max_vacuum_tasks = 0")
         write_runs(connection, [(record, tables)], analysis.history, beside=views)
         drift = read_latest(connection, "drift").filter(run_id=run_id, analysis=analysis.analysis)
     show_command = command("show", database=database, analysis=analysis.analysis)

@@ -192,6 +192,17 @@ def test_the_sums_do_not_depend_on_the_order_of_the_groups(order):
     assert change.squares == 2e16 + 2000
 
 
+def test_the_same_rows_again_change_nothing(data):
+    """Where no influence has changed, both sums are zero, and all groups are shared."""
+    formula = "y ~ x + (1 | g)"
+    found = drift(stored("b", data, formula), stored("a", data, formula), 0.05)
+    tested = found.filter(pl.col("kind") != "sample")
+    assert set(tested["method"]) == {"jackknife"}
+    assert tested["std_error"].to_list() == [0.0] * tested.height
+    assert tested["df"].null_count() == tested["p_value"].null_count() == tested.height
+    assert found.filter(pl.col("kind") == "sample")["now"].to_list() == [data.height, 40, 40, 0, 0]
+
+
 def test_units_of_one_name_in_an_earlier_store(data):
     """Names of units of several columns are their own now; those of runs before may stand twice."""
     now, before = stored("b", data.filter(pl.col("g") > 0)), stored("a", data)

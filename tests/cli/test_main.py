@@ -14,6 +14,7 @@ import duckdb
 import pytest
 
 from mlm_ops import fit
+from mlm_ops.analyses.store.runs import write_runs
 from mlm_ops.analyses.store.schema import TABLES
 from mlm_ops.analyses.store.version import VIEWS_OF_LISTS
 from mlm_ops.cli import main as cli
@@ -214,6 +215,23 @@ class TestFitAnalysis:
             latest = connection.execute("select model, count(*) from mlm.latest_fixed_effects group by all").fetchall()
         assert runs == [("small", "finished", 7185)] * 2
         assert sorted(latest) == [("null", 1), ("slopes", 2)]
+
+    @pytest.mark.parametrize(("history", "tasks"), [("", 0), ("history: {keep_runs: 2}", 100)])
+    def test_earlier_runs_are_packed_anew_only_where_some_are_removed(
+        self, fitted, tmp_path, monkeypatch, history, tasks
+    ):
+        """DuckDB allows for a hundred tasks by default; every second run of 300,000 rows would be written twice."""
+        settings = []
+
+        def note_setting(connection, *arguments, **keywords):
+            settings.extend(connection.execute("select current_setting('max_vacuum_tasks')").fetchall())
+            write_runs(connection, *arguments, **keywords)
+
+        monkeypatch.setattr("mlm_ops.analyses.store.runs.write_runs", note_setting)
+        shutil.copy(fitted, tmp_path / "d.duckdb")
+        (tmp_path / "small.yaml").write_text(f"{ANALYSIS}{history}\n")
+        assert cli.main(["fit", str(tmp_path / "small.yaml"), "--database", str(tmp_path / "d.duckdb")]) == 0
+        assert [int(value) for (value,) in settings] == [tasks]
 
     @pytest.mark.parametrize(
         ("change", "sentence"),

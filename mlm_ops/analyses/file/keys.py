@@ -308,6 +308,11 @@ class History:
         if not 0.0 < self.alpha < 1.0:
             raise ValueError(f"history.alpha: got {self.alpha}; expected a probability between 0 and 1")
 
+    @property
+    def keeps_all(self) -> bool:
+        """Whether no run is removed."""
+        return self.keep_runs is None and self.keep_days is None
+
 
 #: Keys that may ask something of the model that a ladder selects.
 OF_SELECTED = ("diagnostics", "simple_slopes")

@@ -71,16 +71,22 @@ def compare_groups(
     for pair, of_pair in parameters.items():
         for model, symbols in of_pair:
             by_model.setdefault(model, {}).setdefault(pair, []).append(symbols)
+    written = written or {}
+    keys = dict.fromkeys((run, pair.analysis) for pair in parameters for run in (pair.now, pair.before))
+    headings = _headings(connection, schema, [key for key in keys if key not in written])
     # model by model, as a run has millions of them
     for model, symbols_by_pair in by_model.items():
-        influences = _influences(connection, schema, model, symbols_by_pair, written or {})
+        influences = _written_influences(model, symbols_by_pair, written)
+        influences |= _stored_influences(connection, schema, model, symbols_by_pair, headings)
         for pair, of_model in symbols_by_pair.items():
             now, before = (influences.get((run, pair.analysis)) for run in (pair.now, pair.before))
             if now is None or before is None:
                 others.append((*pair, model))
                 continue
-            changes[pair] |= {(model, key): change for key, change in _compare(now, before, of_model).items()}
-            shared = int(now.units.is_in(before.units.implode()).sum())
+            same_units = now.units.equals(before.units)
+            compared = _compare(now, before, of_model, same_units=same_units)
+            changes[pair] |= {(model, key): change for key, change in compared.items()}
+            shared = len(now.units) if same_units else int(now.units.is_in(before.units.implode()).sum())
             counts[pair][model] = [Counts(now.group, len(before.units), len(now.units), shared)]
     if others:
         names = dict.fromkeys(("analysis", "now", "before", "model"), pl.String)
@@ -92,42 +98,74 @@ def compare_groups(
     return {pair: Groups(changes[pair], counts[pair]) for pair in parameters}
 
 
-def _influences(
-    connection: Connection,
-    schema: str,
-    model: str,
-    pairs: Iterable[RunPair],
-    written: Mapping[tuple[str, str], pl.DataFrame],
+#: The grouping factor and the symbols of influences, by run, analysis and model.
+_Headings = Mapping[tuple[str, str, str], tuple[str, str]]
+
+
+def _headings(connection: Connection, schema: str, keys: Collection[tuple[str, str]]) -> _Headings:
+    """What all units of a model have alike, of these runs and analyses: to read it row by row takes twice as long."""
+    if not keys:
+        return {}
+    rows = connection.execute(
+        f"""
+        select run_id, analysis, model, any_value("group"), any_value(symbols)
+        from {qualified(schema, "influence_lists")}
+        where run_id in ({", ".join(map(literal, dict.fromkeys(run for run, _ in keys)))})
+        and analysis in ({", ".join(map(literal, dict.fromkeys(analysis for _, analysis in keys)))})
+        group by run_id, analysis, model"""
+    ).fetchall()
+    return {(run, analysis, model): (group, symbols) for run, analysis, model, group, symbols in rows}
+
+
+def _stored_influences(
+    connection: Connection, schema: str, model: str, pairs: Iterable[RunPair], headings: _Headings
 ) -> dict[tuple[str, str], Influences]:
-    """The influences of a model in both runs of all pairs, by run and analysis."""
+    """The influences of a model in the runs of all pairs that have headings, by run and analysis."""
     analyses_by_run: dict[str, dict[str, None]] = {}
+    for run, analysis in ((run, pair.analysis) for pair in pairs for run in (pair.now, pair.before)):
+        if (run, analysis, model) in headings:
+            analyses_by_run.setdefault(run, {})[analysis] = None
     influences: dict[tuple[str, str], Influences] = {}
-    for key in dict.fromkeys((run, pair.analysis) for pair in pairs for run in (pair.now, pair.before)):
-        if key not in written:
-            analyses_by_run.setdefault(key[0], {})[key[1]] = None
-        elif (own := written[key].filter(pl.col("model") == model)).height:
-            influences[key] = _of_model(own)
     # a query for each run finds its rows side by side; one for all would join, and copy the rows
     for run, analyses in analyses_by_run.items():
+        names = list(analyses)
         rows: pl.DataFrame = connection.sql(
             f"""
-            select analysis, "group", unit, symbols, changes from {qualified(schema, "influence_lists")}
-            where run_id = {literal(run)} and analysis in ({", ".join(map(literal, analyses))})
+            select {"" if len(names) == 1 else "analysis, "}unit, changes from {qualified(schema, "influence_lists")}
+            where run_id = {literal(run)} and analysis in ({", ".join(map(literal, names))})
             and model = {literal(model)}"""
         ).pl()
         # to tell the rows of several apart copies them
-        parts = [rows] if len(analyses) == 1 else rows.partition_by("analysis", maintain_order=True)
-        influences |= {(run, part["analysis"][0]): _of_model(part) for part in parts if part.height}
+        parts = {names[0]: rows} if len(names) == 1 else _by_analysis(rows)
+        for analysis, part in parts.items():
+            influences[run, analysis] = _of_model(part, *headings[run, analysis, model])
     return influences
 
 
-def _of_model(rows: pl.DataFrame) -> Influences:
-    symbols = rows["symbols"][0].split(SEPARATOR)
+def _by_analysis(rows: pl.DataFrame) -> dict[str, pl.DataFrame]:
+    return {part["analysis"][0]: part for part in rows.partition_by("analysis", maintain_order=True)}
+
+
+def _written_influences(
+    model: str, pairs: Iterable[RunPair], written: Mapping[tuple[str, str], pl.DataFrame]
+) -> dict[tuple[str, str], Influences]:
+    """The influences of a model in the runs that were just written, by run and analysis."""
+    influences: dict[tuple[str, str], Influences] = {}
+    for key in dict.fromkeys((run, pair.analysis) for pair in pairs for run in (pair.now, pair.before)):
+        if key in written and (own := written[key].filter(pl.col("model") == model)).height:
+            influences[key] = _of_model(own, own["group"][0], own["symbols"][0])
+    return influences
+
+
+def _of_model(rows: pl.DataFrame, group: str, text: str) -> Influences:
+    symbols = text.split(SEPARATOR)
     changes = rows["changes"].explode().to_numpy().reshape(len(rows), len(symbols))
-    return Influences(rows["group"][0], rows["unit"], dict(zip(symbols, changes.T, strict=True)))
+    return Influences(group, rows["unit"], dict(zip(symbols, changes.T, strict=True)))
 
 
-def _compare(now: Influences, before: Influences, pairs: Collection[Symbols]) -> dict[Symbols, GroupChange]:
+def _compare(
+    now: Influences, before: Influences, pairs: Collection[Symbols], *, same_units: bool
+) -> dict[Symbols, GroupChange]:
     """Compare the parameters whose influences are known in both runs.
 
     A run that does not have a unit is not changed by leaving it out.
@@ -138,13 +176,16 @@ def _compare(now: Influences, before: Influences, pairs: Collection[Symbols]) ->
     values, values_before = (
         np.column_stack([run.changes[pair[i]] for pair in pairs]) for i, run in enumerate((now, before))
     )
-    if not now.units.equals(before.units):
+    if not same_units:
         units = pl.concat([now.units, before.units]).unique(maintain_order=True)
         values, values_before = (
             _of_units(units, run.units, array) for run, array in ((now, values), (before, values_before))
         )
     change = values - values_before
     n = len(change)
+    if not change.any():
+        # as where a run reads the same rows again; what is not a number counts as a change
+        return dict.fromkeys(pairs, GroupChange(n, 0.0, 0.0))
     squares = (change - _sum(change) / n) ** 2
     total = _sum(squares)
     spread = _sum((squares - total / n) ** 2)

@@ -61,7 +61,7 @@ def remove_outdated(
     Days count back from the end of the analysis' own latest run, so that a pause of the schedule removes nothing. The
     clocks are those of the machines that wrote the runs; a clock that was set back keeps runs for longer.
     """
-    if history.keep_runs is None and history.keep_days is None:
+    if history.keeps_all:
         return
     by_analysis: dict[str, list[tuple[str, datetime, str]]] = {analysis: [] for analysis in analyses}
     for analysis, run_id, finished_at, status in _runs(connection, schema, analyses):
