@@ -156,8 +156,7 @@ def estimate_design(design: Design, *, reml: bool, start: Array | None = None) -
     blocks = make_blocks([[(len(b.columns), _structure(b)) for b in level.blocks] for level in design.levels])
     profiled = not any(block.known for block in blocks)
     criterion = Criterion(EngineOf(design), blocks, design.n_obs, reml, design.residual, profiled)
-    # of crossed factors no matrix is long and thin
-    with one_thread(design.cross.cells if design.nested else 0):
+    with one_thread(design.long_rows):
         share_left = _share_left(design, criterion)
         return _estimate_at(design, minimise(criterion, start), criterion, share_left)
 
@@ -169,7 +168,7 @@ def estimate_again(estimate: Estimate, *, reml: bool) -> Estimate:
     """
     design, criterion = estimate.design, estimate.criterion.by(reml)
     start = None if design.n_obs <= FEW_ROWS else estimate.optimum.theta
-    with one_thread(design.cross.cells if design.nested else 0):
+    with one_thread(design.long_rows):
         return _estimate_at(design, minimise(criterion, start), criterion, estimate.share_left)
 
 

@@ -70,6 +70,11 @@ class Design:
         """Whether every unit of each grouping factor lies in one unit of the next."""
         return all(_lies_in(lower, upper) for lower, upper in pairwise(self.levels))
 
+    @property
+    def long_rows(self) -> int:
+        """The length of the rows of long thin products; zero for crossed factors, whose matrices are large squares."""
+        return self.cross.cells if self.nested else 0
+
 
 @dataclass(frozen=True)
 class LevelDesign:

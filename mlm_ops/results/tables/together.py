@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ParamSpec
 
 import polars as pl
 
+from mlm_ops.estimation.threads import one_thread
 from mlm_ops.results.tables.columns import with_model
 from mlm_ops.results.tables.effects import fixed_effects, influence_lists, random_effects, variance_components
 from mlm_ops.results.tables.explained import contextual_effects, icc, r_squared, standard_errors
@@ -48,7 +49,8 @@ ANALYSIS_TABLES: dict[str, Callable[[Sequence[Model], Moments], pl.DataFrame]] =
 def fit_tables(name: str, record: FitRecord, tables: Iterable[str] = tuple(FIT_TABLES)) -> dict[str, pl.DataFrame]:
     """Draw up result tables of one fit, by default those of every fit, each with column ``model`` first."""
     functions = FIT_TABLES | {"diagnostics": diagnostics}
-    frames = {table: functions[table](record) for table in tables}
+    with one_thread(record.estimate.design.long_rows):
+        frames = {table: functions[table](record) for table in tables}
     return {table: with_model(name, frame) for table, frame in frames.items()}
 
 
