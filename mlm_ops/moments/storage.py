@@ -20,6 +20,7 @@ from mlm_ops.moments.record import Moments, Schema
 from mlm_ops.moments.residual import ResidualMoments
 from mlm_ops.moments.sums import lower_by_rows, packed_size
 from mlm_ops.warehouse.arrow import ArrowStream
+from mlm_ops.warehouse.connection import registered
 from mlm_ops.warehouse.ownership import (
     PREFIX,
     Claim,
@@ -194,9 +195,8 @@ def write_moments(connection: duckdb.DuckDBPyConnection, moments: Moments, table
     relations = find_relations(connection, own_schema, *place)
     for suffix, content in parts.items():
         claim = table_claim(connection, qualified(*place, own_schema, name), suffix)
-        connection.register("mlm_frame", ArrowStream(content))
-        replace_table(connection, claim, "as from mlm_frame", relations)
-        connection.unregister("mlm_frame")
+        with registered(connection, ArrowStream(content)) as frame:
+            replace_table(connection, claim, f"as from {frame}", relations)
 
 
 def moments_frame(moments: Moments) -> pl.DataFrame:

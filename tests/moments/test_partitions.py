@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import duckdb
 import numpy as np
+import polars as pl
 import pytest
 
 from mlm_ops.analyses.file.analysis import parse_analysis
@@ -15,6 +16,7 @@ from mlm_ops.language.formula import parse_formula
 from mlm_ops.language.model import Model
 from mlm_ops.language.request import Request
 from mlm_ops.language.structures import parse_residual
+from mlm_ops.moments import partitions as by_partition
 from mlm_ops.moments import totals
 from mlm_ops.moments.collect import collect
 from mlm_ops.moments.partitions import Partitions
@@ -229,6 +231,41 @@ def test_what_few_groups_take_away_is_judged_by_all(
     refresh = partitions(connection, FEW).refresh()
     assert refresh.rebuild_reason == reason
     assert_same(refresh.moments, connection, FEW)
+
+
+def temporary_relations(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, ...]]:
+    return connection.execute(
+        "select table_name from duckdb_tables() where temporary union all"
+        " select view_name from duckdb_views() where temporary and not internal order by 1"
+    ).fetchall()
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["kept", "fails in the middle"])
+def test_what_the_user_has_on_the_connection_stays(
+    fails: bool, connection: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Temporary tables and frames of the names that were ours once; and nothing of ours is left behind."""
+    connection.execute(f"drop table t; {FEW_A_DAY}")
+    connection.execute("create temp table mlm_units as select 'units' as mine")
+    connection.execute("create temp table mlm_frame_0 as select 1 as mine")
+    connection.register("mlm_frame", pl.DataFrame({"mine": ["frame"]}))
+    partitions(connection, FEW).refresh()
+    assert connection.execute("from mlm_frame").fetchall() == [("frame",)]
+    connection.execute("update t set y = y * 2 where day = '2026-01-03'")
+    if fails:
+
+        def fail(*arguments: object) -> None:
+            connection.execute("select error('The disk is full.')")
+
+        monkeypatch.setattr(totals, "exchange", fail)
+        monkeypatch.setattr(by_partition, "exchange", fail)
+        with pytest.raises(duckdb.Error, match="The disk is full"):
+            partitions(connection, FEW).refresh()
+    else:
+        assert partitions(connection, FEW).refresh().scanned == ("2026-01-03",)
+    assert connection.execute("from mlm_units").fetchall() == [("units",)]
+    assert connection.execute("from mlm_frame").fetchall() == [("frame",)]
+    assert temporary_relations(connection) == [("mlm_frame",), ("mlm_frame_0",), ("mlm_units",)]
 
 
 def test_a_partition_that_never_had_rows_changes_nothing(connection: duckdb.DuckDBPyConnection) -> None:
