@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from mlm_ops.analyses.file.analysis import Analysis
     from mlm_ops.analyses.file.questions import SlopeQuestion
-    from mlm_ops.language.model import Model
+    from mlm_ops.language.model import GroupingFactor, Model
     from mlm_ops.warehouse.source import Source
 
 
@@ -175,13 +175,27 @@ def _complete_rows(analysis: Analysis, connection: duckdb.DuckDBPyConnection | N
 
 
 def _moments_for_model(analysis: Analysis, name: str, moments: Moments) -> Moments:
-    """The one scan's moments, kept ones too, as a model takes them, which may nest labels by levels of its own."""
-    if analysis.min_publish_n > 1:
-        # the smallest and largest value are those of single rows, and would stand in a note
-        moments = replace(moments, ranges={})
-    if analysis.models[name].levels is None:
+    """The one scan's moments, kept ones too, as a model takes them, which may nest labels by levels of its own.
+
+    Models that take them alike get one record, as a copy has nothing of what the others derived.
+    """
+    # the smallest and largest value are those of single rows, and would stand in a note
+    ranges = {} if analysis.min_publish_n > 1 else moments.ranges
+    nested_in = _nested_in(analysis, name, moments)
+    if ranges == moments.ranges and nested_in == moments.nested_in:
         return moments
-    return replace(moments, nested_in=nested_levels(moments, analysis.requests[name].levels))
+    taken_as = (bool(ranges), frozenset(nested_in.items()))
+    return moments.derived(
+        "moments as models take them", taken_as, lambda: replace(moments, ranges=ranges, nested_in=nested_in)
+    )
+
+
+def _nested_in(analysis: Analysis, name: str, moments: Moments) -> Mapping[str, GroupingFactor]:
+    """The grouping columns of a model whose labels repeat across the levels above them."""
+    if analysis.models[name].levels is None:
+        return moments.nested_in
+    levels = tuple(analysis.requests[name].levels)
+    return moments.derived("nested levels", levels, lambda: nested_levels(moments, levels))
 
 
 def model_tables(
@@ -213,12 +227,12 @@ def _placed(drawn: dict[str, pl.DataFrame], models_before: int) -> dict[str, pl.
 
 def whole_tables(analysis: Analysis, moments: Moments) -> dict[str, pl.DataFrame]:
     """The tables of an analysis as a whole: every group's numbers, and each variable within and between the groups."""
-    models = analysis.models_to_scan
+    nested_in = dict(moments.nested_in)
     for name in analysis.models:
-        moments = replace(
-            moments, nested_in={**_moments_for_model(analysis, name, moments).nested_in, **moments.nested_in}
-        )
-    drawn = tables.analysis_tables(models, moments)
+        nested_in = {**_nested_in(analysis, name, moments), **nested_in}
+    if nested_in != moments.nested_in:
+        moments = replace(moments, nested_in=nested_in)
+    drawn = tables.analysis_tables(analysis.models_to_scan, moments)
     return publishable(drawn, analysis.min_publish_n, analysis.compiled_models, moments)
 
 
