@@ -24,7 +24,6 @@ from mlm_ops.moments.scan import (
     checked_survey,
     make_schema,
     retry_once,
-    rows_changed_sentence,
     scan_until_right,
     varying_constants,
 )
@@ -37,7 +36,7 @@ from mlm_ops.moments.storage import (
     transaction,
     write_moments,
 )
-from mlm_ops.moments.survey import Survey, check_values, pooled_survey
+from mlm_ops.moments.survey import Survey, check_values, pooled_survey, rows_changed_sentence
 from mlm_ops.moments.totals import Totals
 from mlm_ops.warehouse.source import Source
 
