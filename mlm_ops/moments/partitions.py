@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from mlm_ops.errors import DataError, RowsChangedError
 from mlm_ops.language.model import Factor, Model, Variable, label
+from mlm_ops.moments.claims import claim_tables
 from mlm_ops.moments.coverage import lost_variation, nested_levels
 from mlm_ops.moments.needs import Needs, find_needs
 from mlm_ops.moments.partition_tables import Facts, Parts
@@ -29,7 +30,6 @@ from mlm_ops.moments.scan import (
 )
 from mlm_ops.moments.storage import (
     StoredMoments,
-    claim_tables,
     describe_update,
     load_moments,
     read_description,

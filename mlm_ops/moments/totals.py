@@ -43,7 +43,7 @@ class Totals:
     def are_better_rewritten(self, old: Moments, new: Moments) -> bool:
         """Tell whether to read all units and write the table anew: if many are touched, or its columns are of old."""
         ((n_units,),) = self.connection.execute(f"select count(*) from {self._table}").fetchall()
-        return not self.stored.is_current or max(old.n_units, new.n_units) > MOST_TOUCHED * n_units
+        return not self.stored.has_deviations or max(old.n_units, new.n_units) > MOST_TOUCHED * n_units
 
     def exchange(self, old: Moments, new: Moments) -> tuple[Exchange, Moments | None]:
         """Take the rows of `old` out of their units, and put those of `new` in; inside a transaction of the caller's.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import duckdb
@@ -21,6 +22,7 @@ from mlm_ops.moments import totals
 from mlm_ops.moments.collect import collect
 from mlm_ops.moments.partitions import Partitions
 from mlm_ops.moments.record import Moments
+from mlm_ops.moments.storage import load_moments, save_moments
 from mlm_ops.results.fitting import fit_model
 from mlm_ops.warehouse.source import open_source
 
@@ -231,6 +233,64 @@ def test_what_few_groups_take_away_is_judged_by_all(
     refresh = partitions(connection, FEW).refresh()
     assert refresh.rebuild_reason == reason
     assert_same(refresh.moments, connection, FEW)
+
+
+def described(connection: duckdb.DuckDBPyConnection, table: str) -> list[int]:
+    """The versions in a table of descriptions; none where it is not there."""
+    if not connection.execute("select 1 from duckdb_tables() where table_name = ?", [table]).fetchall():
+        return []
+    texts = connection.execute(f"select description from {table}").fetchall()
+    return [json.loads(text)["version"] for (text,) in texts]
+
+
+def test_an_earlier_mlm_ops_refuses_units_in_no_order_and_reads_all_others(
+    connection: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It reads the row of m_description, whatever its version, and without one says: The description of m is empty."""
+    connection.execute(f"drop table t; {FEW_A_DAY}")
+    versions = []
+    for most_touched in (0.4, 0.4, 0.4, 0.0, 0.4):
+        monkeypatch.setattr(totals, "MOST_TOUCHED", most_touched)
+        connection.execute("update t set y = y + 1 where day = '2026-01-03'")
+        refresh = partitions(connection, FEW).refresh()
+        assert refresh.rebuild_reason is None
+        versions.append((described(connection, "m_description"), described(connection, "m_description_3")))
+        assert_same(refresh.moments, connection, FEW)
+        assert load_moments(connection, "main.m").checksum == refresh.moments.checksum
+    # written whole at first, then twice by exchange, whole, and by exchange once more
+    assert versions == [([2], []), ([], [3]), ([], [3]), ([2], []), ([], [3])]
+    comments = connection.execute("select comment from duckdb_tables() where table_name = 'm_description_3'").fetchall()
+    assert comments == [("mlm-ops: moments kept as main.m",)]
+
+
+def test_moments_that_an_earlier_mlm_ops_collected_again_are_those_that_count(
+    connection: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does not know of the other description, and leaves it."""
+    monkeypatch.setattr(totals, "MOST_TOUCHED", 0.4)
+    connection.execute(f"drop table t; {FEW_A_DAY}")
+    partitions(connection, FEW).refresh()
+    connection.execute("update t set y = y + 1 where day = '2026-01-03'")
+    partitions(connection, FEW).refresh()
+    connection.execute("create table of_version_3 as from m_description_3; drop table m_description_3")
+    whole = collect(open_source("t", connection), [parse_formula("y ~ x + (x | u_0)")])
+    save_moments(connection, whole, "main.m")
+    connection.execute("create table m_description_3 as from of_version_3")
+    connection.execute("comment on table m_description_3 is 'mlm-ops: moments kept as main.m'")
+    assert load_moments(connection, "main.m").checksum == whole.checksum
+
+
+def test_moments_of_a_later_mlm_ops_are_refused(connection: duckdb.DuckDBPyConnection) -> None:
+    partitions(connection).refresh()
+    connection.execute(
+        """update m_description set description = replace(description, '"version": 2', '"version": 4')"""
+    )
+    with pytest.raises(DataError) as error:
+        load_moments(connection, "main.m")
+    assert str(error.value) == (
+        "The moments in table 'main.m' were written by a later mlm-ops. Got version 4; expected at most 3. Use that "
+        "mlm-ops, or drop the table and collect them again."
+    )
 
 
 def temporary_relations(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, ...]]:
