@@ -195,22 +195,26 @@ class Partitions:
         new = _part_moments(schema, sums)
         # strata and labels that repeat across levels are found of all units
         rewrites = bool(needs.residuals) or len(self.levels) > 1 or totals.are_better_rewritten(old, new)
-        result, judged = (exchange(self._load(), old, new), None) if rewrites else totals.exchange(old, new)
+        if rewrites:
+            result = exchange(self._load(), old, new)
+            remaining_rows = result.moments
+        else:
+            result, remaining_rows = totals.exchange(old, new)
         if varying := varying_constants(schema.constants, sums) | result.moved_constants:
             labels = ", ".join(label(c) for c in schema.constants if c in varying)
             return self._build(needs, f"{labels} no longer has one value in each unit")
-        merged = _part_moments(schema, parts.merge(schema)) if result.lost_digits else None
+        all_units = result.moments if rewrites else None
+        if result.lost_digits:
+            all_units = remaining_rows = _part_moments(schema, parts.merge(schema))
         if old.n_units:
-            total = merged or judged or result.moments
-            if not total.n_units:
+            if not remaining_rows.n_units:
                 raise DataError(
                     f"No rows are left after {self.column} {', '.join(names)}. The moments are as they were."
                 )
-            if loss := lost_variation(total):
+            if loss := lost_variation(remaining_rows):
                 return self._build(needs, loss)
         parts.keep_facts(facts, needs)
-        whole = merged or (result.moments if rewrites else None)
-        read_moments = self._keep_update(needs, totals.stored, whole)
+        read_moments = self._keep_update(needs, totals.stored, all_units)
         scanned, dropped = (tuple(n for n in names if (n in present) == there) for there in (True, False))
         return Refresh(read_moments, scanned, dropped, None)
 

@@ -45,7 +45,7 @@ class Totals:
         ((n_units,),) = self.connection.execute(f"select count(*) from {self._table}").fetchall()
         return not self.stored.has_deviations or max(old.n_units, new.n_units) > MOST_TOUCHED * n_units
 
-    def exchange(self, old: Moments, new: Moments) -> tuple[Exchange, Moments | None]:
+    def exchange(self, old: Moments, new: Moments) -> tuple[Exchange, Moments]:
         """Take the rows of `old` out of their units, and put those of `new` in; inside a transaction of the caller's.
 
         Deleting and inserting costs a third of an UPDATE, and for few units a tenth of writing the table anew.
@@ -53,8 +53,8 @@ class Totals:
         Returns
         -------
         tuple
-            The units of these rows; and, if rows were taken out, all units to be judged as a whole, the others being
-            together in one.
+            The units of these rows; and moments of all rows, in which the other units are together in one. Where no
+            rows were taken out nothing can be lost, and the second are those of these units alone.
 
         Raises
         ------
@@ -71,7 +71,7 @@ class Totals:
         result = exchange(touched, old, new, others)
         with registered(self.connection, ArrowStream(moments_frame(result.moments))) as rows:
             self.connection.execute(f"insert into {self._table} from {rows}")
-        return result, None if others is None else _with_others(result.moments, others)
+        return result, result.moments if others is None else _with_others(result.moments, others)
 
     @property
     def _table(self) -> str:
@@ -121,7 +121,7 @@ def _units(*parts: Moments) -> pl.DataFrame:
 
 
 def _with_others(touched: Moments, others: Moments) -> Moments:
-    """Return moments of all rows, to be judged as a whole: those of the touched units, and the others as one unit."""
+    """Return moments of all rows: those of the touched units, and the others as one unit."""
     if not others.n_units:
         return touched
     pairs: Sequence[tuple[NDArray[Any], NDArray[Any]]] = list(zip(touched.constants, others.constants, strict=True))
