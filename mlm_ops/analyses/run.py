@@ -18,13 +18,14 @@ from mlm_ops.errors import MlmError
 from mlm_ops.inference.fixed import contrasts as linear_contrasts
 from mlm_ops.language.formula import formula_text
 from mlm_ops.logs import Event, tell, tell_fit
+from mlm_ops.moments.claims import claim_tables, table_claim
 from mlm_ops.moments.collect import collect
 from mlm_ops.moments.coverage import nested_levels
 from mlm_ops.moments.from_macros import gather
 from mlm_ops.moments.needs import complete_rows
 from mlm_ops.moments.partitions import Partitions, Refresh
 from mlm_ops.moments.record import Moments
-from mlm_ops.moments.storage import claim_tables, save_moments, table_claim
+from mlm_ops.moments.storage import save_moments
 from mlm_ops.results import tables
 from mlm_ops.results.comparing import compare_records
 from mlm_ops.results.fit import Fit
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
     from mlm_ops.analyses.file.analysis import Analysis
     from mlm_ops.analyses.file.questions import SlopeQuestion
-    from mlm_ops.language.model import Model
+    from mlm_ops.language.model import GroupingFactor, Model
     from mlm_ops.warehouse.source import Source
 
 
@@ -175,13 +176,27 @@ def _complete_rows(analysis: Analysis, connection: duckdb.DuckDBPyConnection | N
 
 
 def _moments_for_model(analysis: Analysis, name: str, moments: Moments) -> Moments:
-    """The one scan's moments, kept ones too, as a model takes them, which may nest labels by levels of its own."""
-    if analysis.min_publish_n > 1:
-        # the smallest and largest value are those of single rows, and would stand in a note
-        moments = replace(moments, ranges={})
-    if analysis.models[name].levels is None:
+    """The one scan's moments, kept ones too, as a model takes them, which may nest labels by levels of its own.
+
+    Models that take them alike get one record, as a copy has nothing of what the others derived.
+    """
+    # the smallest and largest value are those of single rows, and would stand in a note
+    ranges = {} if analysis.min_publish_n > 1 else moments.ranges
+    nested_in = _nested_in(analysis, name, moments)
+    if ranges == moments.ranges and nested_in == moments.nested_in:
         return moments
-    return replace(moments, nested_in=nested_levels(moments, analysis.requests[name].levels))
+    taken_as = (bool(ranges), frozenset(nested_in.items()))
+    return moments.derived(
+        "moments as models take them", taken_as, lambda: replace(moments, ranges=ranges, nested_in=nested_in)
+    )
+
+
+def _nested_in(analysis: Analysis, name: str, moments: Moments) -> Mapping[str, GroupingFactor]:
+    """The grouping columns of a model whose labels repeat across the levels above them."""
+    if analysis.models[name].levels is None:
+        return moments.nested_in
+    levels = tuple(analysis.requests[name].levels)
+    return moments.derived("nested levels", levels, lambda: nested_levels(moments, levels))
 
 
 def model_tables(
@@ -213,12 +228,12 @@ def _placed(drawn: dict[str, pl.DataFrame], models_before: int) -> dict[str, pl.
 
 def whole_tables(analysis: Analysis, moments: Moments) -> dict[str, pl.DataFrame]:
     """The tables of an analysis as a whole: every group's numbers, and each variable within and between the groups."""
-    models = analysis.models_to_scan
+    nested_in = dict(moments.nested_in)
     for name in analysis.models:
-        moments = replace(
-            moments, nested_in={**_moments_for_model(analysis, name, moments).nested_in, **moments.nested_in}
-        )
-    drawn = tables.analysis_tables(models, moments)
+        nested_in = {**_nested_in(analysis, name, moments), **nested_in}
+    if nested_in != moments.nested_in:
+        moments = replace(moments, nested_in=nested_in)
+    drawn = tables.analysis_tables(analysis.models_to_scan, moments)
     return publishable(drawn, analysis.min_publish_n, analysis.compiled_models, moments)
 
 

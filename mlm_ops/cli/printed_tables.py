@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -23,6 +24,8 @@ PROSE = frozenset(
     | {"meaning", "explanation", "intercept_meaning", "intercept_variance_meaning"}
 )
 PROSE_WIDTH = 24
+#: Ends of lines, and what joins the characters beside it: rich gives such a text other cells in a line than alone.
+_UNPLAIN = re.compile("[\n\u200d\ufe0f]")
 
 
 def name_of_model(model: str | None) -> str:
@@ -91,8 +94,8 @@ class PrintedTable:
     @property
     def is_plain(self) -> bool:
         """Whether each text takes one line, if there is room."""
-        texts = [self.title, *(text for column in self.columns for text in column.texts)]
-        return bool(self.columns) and cell_len(self.title) <= self.width and not any("\n" in text for text in texts)
+        texts = [self.title, *self.headings.values(), *(text for column in self.columns for text in column.texts)]
+        return bool(self.columns) and cell_len(self.title) <= self.width and not any(map(_UNPLAIN.search, texts))
 
     def lines(self) -> Iterator[str]:
         """The lines, without blanks at their ends, each text in one."""
@@ -116,21 +119,21 @@ class PrintedTable:
     def rich(self) -> Table:
         """The table as rich prints it, which breaks prose where there is too little room."""
         table = Table(
-            title=self.title,
+            title=Text(self.title),
             title_justify="left",
             title_style="bold",
             box=box.SIMPLE_HEAD,
             pad_edge=False,
             collapse_padding=True,
         )
+        # Text everywhere, so that the brackets of sex[Male] are not taken for markup
         for column in self.columns:
-            table.add_column(column.word, no_wrap=not column.is_prose, overflow="fold", min_width=column.least)
+            table.add_column(Text(column.word), no_wrap=not column.is_prose, overflow="fold", min_width=column.least)
         for i, row in enumerate(zip(*(column.texts for column in self.columns), strict=True)):
             if i in self.sections:
                 table.add_section()
             if i in self.headings:
                 table.add_row(Text(self.headings[i], style="bold"))
-            # Text, so that the brackets of sex[Male] are not taken for markup.
             table.add_row(*map(Text, row))
         return table
 

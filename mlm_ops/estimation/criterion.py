@@ -7,7 +7,7 @@ is given ties Lambda to sigma, so that sigma2 is a parameter then: theta ends in
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -117,12 +117,6 @@ class Criterion:
     def engine(self) -> Engine:
         """The engine at rho = 0."""
         return self.engine_of(np.zeros(self.n_relative - self.n_random))
-
-    def by(self, reml: bool) -> Criterion:
-        """The restricted or the full likelihood of the same model, with the same engine."""
-        other = replace(self, reml=reml)
-        vars(other)["engine"] = self.engine
-        return other
 
     def start(self) -> Array:
         """Starting value of theta: a consistent estimate of T / sigma2 for one grouping factor, else moderate effects.

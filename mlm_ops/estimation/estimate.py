@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -18,7 +18,7 @@ from mlm_ops.estimation.design.record import BlockDesign, Design
 from mlm_ops.estimation.determination import Undetermined, find_undetermined
 from mlm_ops.estimation.engine import Engine, build_engine, left_by_effects
 from mlm_ops.estimation.optimize import FEW_ROWS, Optimum, minimise
-from mlm_ops.estimation.residual import weighted_products
+from mlm_ops.estimation.residual import n_rho, weighted_products
 from mlm_ops.estimation.threads import one_thread
 from mlm_ops.language.model import group_name
 from mlm_ops.moments.arrays import Array
@@ -133,6 +133,15 @@ class EngineOf:
     design: Design
 
     def __call__(self, rho: Array) -> Engine:
+        """The engine at rho; at zero, where each search begins, one for all criteria of the design."""
+        return self._made_at(rho) if np.iscomplexobj(rho) or rho.any() else self._at_zero
+
+    @cached_property
+    def _at_zero(self) -> Engine:
+        n_parameters = 0 if self.design.residual is None else n_rho(self.design.residual)
+        return self._made_at(np.zeros(n_parameters))
+
+    def _made_at(self, rho: Array) -> Engine:
         """Weight the cross-products by the residual structure and lay out the random effects."""
         levels = self.design.levels
         sizes, codes = [level.size for level in levels], [level.codes for level in levels]
@@ -166,7 +175,7 @@ def estimate_again(estimate: Estimate, *, reml: bool) -> Estimate:
 
     Of few rows, which may have several minima, as `estimate_design` would: from the beginning.
     """
-    design, criterion = estimate.design, estimate.criterion.by(reml)
+    design, criterion = estimate.design, replace(estimate.criterion, reml=reml)
     start = None if design.n_obs <= FEW_ROWS else estimate.optimum.theta
     with one_thread(design.long_rows):
         return _estimate_at(design, minimise(criterion, start), criterion, estimate.share_left)

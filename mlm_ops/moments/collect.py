@@ -32,7 +32,6 @@ from mlm_ops.moments.scan import (
     moments_query,
     residual_query,
     retry_once,
-    rows_changed_sentence,
     scan_until_right,
     varying_constants,
 )
@@ -41,6 +40,7 @@ from mlm_ops.moments.survey import (
     Survey,
     check_rows,
     long_numbers,
+    rows_changed_sentence,
     run,
     survey_parts,
     take_survey,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from mlm_ops.errors import DataError, RowsChangedError
 from mlm_ops.language.model import Factor, Model, Variable, label
+from mlm_ops.moments.claims import claim_tables
 from mlm_ops.moments.coverage import lost_variation, nested_levels
 from mlm_ops.moments.needs import Needs, find_needs
 from mlm_ops.moments.partition_tables import Facts, Parts
@@ -24,20 +25,18 @@ from mlm_ops.moments.scan import (
     checked_survey,
     make_schema,
     retry_once,
-    rows_changed_sentence,
     scan_until_right,
     varying_constants,
 )
 from mlm_ops.moments.storage import (
     StoredMoments,
-    claim_tables,
     describe_update,
     load_moments,
     read_description,
     transaction,
     write_moments,
 )
-from mlm_ops.moments.survey import Survey, check_values, pooled_survey
+from mlm_ops.moments.survey import Survey, check_values, pooled_survey, rows_changed_sentence
 from mlm_ops.moments.totals import Totals
 from mlm_ops.warehouse.source import Source
 
@@ -196,22 +195,26 @@ class Partitions:
         new = _part_moments(schema, sums)
         # strata and labels that repeat across levels are found of all units
         rewrites = bool(needs.residuals) or len(self.levels) > 1 or totals.are_better_rewritten(old, new)
-        result, judged = (exchange(self._load(), old, new), None) if rewrites else totals.exchange(old, new)
+        if rewrites:
+            result = exchange(self._load(), old, new)
+            remaining_rows = result.moments
+        else:
+            result, remaining_rows = totals.exchange(old, new)
         if varying := varying_constants(schema.constants, sums) | result.moved_constants:
             labels = ", ".join(label(c) for c in schema.constants if c in varying)
             return self._build(needs, f"{labels} no longer has one value in each unit")
-        merged = _part_moments(schema, parts.merge(schema)) if result.lost_digits else None
+        all_units = result.moments if rewrites else None
+        if result.lost_digits:
+            all_units = remaining_rows = _part_moments(schema, parts.merge(schema))
         if old.n_units:
-            total = merged or judged or result.moments
-            if not total.n_units:
+            if not remaining_rows.n_units:
                 raise DataError(
                     f"No rows are left after {self.column} {', '.join(names)}. The moments are as they were."
                 )
-            if loss := lost_variation(total):
+            if loss := lost_variation(remaining_rows):
                 return self._build(needs, loss)
         parts.keep_facts(facts, needs)
-        whole = merged or (result.moments if rewrites else None)
-        read_moments = self._keep_update(needs, totals.stored, whole)
+        read_moments = self._keep_update(needs, totals.stored, all_units)
         scanned, dropped = (tuple(n for n in names if (n in present) == there) for there in (True, False))
         return Refresh(read_moments, scanned, dropped, None)
 

@@ -6,10 +6,10 @@ A linear multilevel model depends on its rows only through these, so one record 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,8 @@ from mlm_ops.moments.sums import (
     unit_codes,
     write_units,
 )
+
+Derived = TypeVar("Derived")
 
 #: Digits of each sum in the checksum; more would differ between orders of summation, fewer would miss a change of one
 #: row among a million.
@@ -165,9 +167,29 @@ class Moments:
         return checksum(what, self.n, self.mean, self.scatter, (*self.labels, *self.constants))
 
     @cached_property
-    def derived(self) -> dict[Any, Any]:
-        """What several models derive from these moments alike, by what it is: who needs one first leaves it here."""
+    def _derived(self) -> dict[tuple[str, Hashable], Any]:
         return {}
+
+    def derived(self, what: str, depends_on: Hashable, compute: Callable[[], Derived]) -> Derived:
+        """Return what several models derive from these moments alike, which is computed for the first of them.
+
+        A copy, such as that of `replace`, has nothing that was derived, as it may hold other numbers.
+
+        Parameters
+        ----------
+        what
+            A name that no other value has.
+        depends_on
+            All that the value depends on besides these moments: the parts of a model that it reads, the estimator, the
+            grouping factor. Of two models for which this is equal the second gets the value of the first.
+        compute
+            Computes the value, which nobody may change.
+        """
+        key = (what, depends_on)
+        if key not in self._derived:
+            self._derived[key] = compute()
+        value: Derived = self._derived[key]
+        return value
 
     @cached_property
     def _units_by_factor(self) -> dict[GroupingFactor, tuple[Codes, NDArray[Any]]]:

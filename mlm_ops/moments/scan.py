@@ -15,7 +15,7 @@ from mlm_ops.moments.needs import Needs
 from mlm_ops.moments.record import Moments, Schema
 from mlm_ops.moments.residual import ResidualMoments, read_residual_moments
 from mlm_ops.moments.sums import check_squares, packed_size, unit_codes
-from mlm_ops.moments.survey import Survey, check_rows, check_whole_numbers, take_survey, units
+from mlm_ops.moments.survey import Survey, check_rows, check_whole_numbers, rows_changed_sentence, take_survey, units
 from mlm_ops.warehouse.source import Source
 from mlm_ops.warehouse.sql import category, expression, literal, render
 
@@ -215,14 +215,6 @@ def check_counts(description: str, survey: Survey) -> None:
             f"{survey.n_rows} rows were counted, {survey.n_complete} of them complete and none with a missing value"
         )
         raise RowsChangedError(rows_changed_sentence(description, counts))
-
-
-def rows_changed_sentence(description: str, what: str) -> str:
-    """Return the sentence about rows that changed."""
-    return (
-        f"The rows of {description} changed while they were read: {what}. Fit them when nothing writes to them, or "
-        "from a copy (create table … as from …)."
-    )
 
 
 def as_moments(schema: Schema, survey: Survey, columns: Columns) -> Moments:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, replace
@@ -16,122 +15,18 @@ from numpy.typing import NDArray
 from mlm_ops.errors import DataError
 from mlm_ops.language import model as nodes
 from mlm_ops.language.model import Factor, Residual, Variable, label
+from mlm_ops.moments.claims import RESIDUAL_COLUMNS, claim_tables, sibling, table_claim
 from mlm_ops.moments.record import Moments, Schema
 from mlm_ops.moments.residual import ResidualMoments
 from mlm_ops.moments.sums import lower_by_rows, packed_size
 from mlm_ops.warehouse.arrow import ArrowStream
-from mlm_ops.warehouse.ownership import (
-    PREFIX,
-    Claim,
-    Relation,
-    adopt,
-    columns_of,
-    find_relations,
-    replace_table,
-    with_schema,
-)
+from mlm_ops.warehouse.connection import registered
+from mlm_ops.warehouse.ownership import drop, find_relations, replace_table, with_schema
 from mlm_ops.warehouse.relation import quoted_table, table_parts
 from mlm_ops.warehouse.sql import literal, qualified
 
 if TYPE_CHECKING:
     import duckdb
-
-RESIDUAL_COLUMNS = ("unit", "stratum", "past_stratum", "gap", "n")
-PARTITION_COLUMNS = ("part", "n_rows", "missing", "fingerprint")
-_SIBLING = re.compile(r"(_description|_parts|_partitions|_origin|_residual_\d+|_residual_parts_\d+)?")
-#: The keys that the descriptions of all versions have.
-_DESCRIPTION_KEYS = {"keys", "centers", "monomials", "constants", "levels", "n_rows"}
-
-
-def sibling(table: str, suffix: str) -> str:
-    """Return the name of a table that belongs to another."""
-    return f'{table[:-1]}_{suffix}"' if table.endswith('"') else f"{table}_{suffix}"
-
-
-def table_claim(connection: duckdb.DuckDBPyConnection, table: str, suffix: str = "") -> Claim:
-    """Return the claim of the moments of `table` to a table: to itself, or with a suffix to one beside it."""
-    *place, schema, name = with_schema(connection, table_parts(table))
-    full = f"{name}_{suffix}" if suffix else name
-    return Claim(
-        (*place, schema, full),
-        f"moments kept as {schema}.{name}",
-        "Rename one of the two: the table, or the analysis that keeps its moments there.",
-        lambda relation: _is_earlier(connection, (*place, schema, name), full[len(name) :], relation),
-    )
-
-
-def claim_tables(connection: duckdb.DuckDBPyConnection, table: str) -> None:
-    """Refuse to store moments where one of their tables exists that mlm-ops did not make; mark those that it did.
-
-    Raises
-    ------
-    StoreError
-        With the name, and whether it is a table or a view.
-    """
-    *place, schema, name = with_schema(connection, table_parts(table))
-    # listed once: each list takes longer the more tables the database has
-    relations = find_relations(connection, schema, *place)
-    for other in relations:
-        suffix = other[len(name) :]
-        if other.startswith(name.lower()) and _SIBLING.fullmatch(suffix):
-            claim = table_claim(connection, qualified(*place, schema, name), suffix.removeprefix("_"))
-            adopt(connection, claim, relations)
-
-
-def _is_earlier(connection: duckdb.DuckDBPyConnection, table: tuple[str, ...], suffix: str, relation: Relation) -> bool:
-    """Tell whether a table without a mark is one in which an earlier mlm-ops stored moments.
-
-    Its description has to stand beside it, and it has to have the columns that the description or its suffix demands.
-    """
-    description = _description(connection, table)
-    if description is None or relation.kind != "table":
-        return False
-    columns = columns_of(connection, relation)
-    if suffix == "_description":
-        return True
-    if suffix == "":
-        return _has_moments(description, columns)
-    if suffix == "_partitions":
-        return tuple(columns) == PARTITION_COLUMNS
-    if suffix == "_origin":
-        return columns == ["origin"]
-    if suffix.startswith("_residual_parts"):
-        return columns[:1] == ["part"] and "stratum" in columns
-    if suffix.startswith("_residual"):
-        return tuple(columns[: len(RESIDUAL_COLUMNS)]) == RESIDUAL_COLUMNS
-    return columns[:1] == ["part"] and "n" in columns
-
-
-def _description(connection: duckdb.DuckDBPyConnection, table: tuple[str, ...]) -> dict[str, Any] | None:
-    """Return the description of a table from the one beside it; None where mlm-ops wrote none."""
-    *place, schema, name = table
-    beside = find_relations(connection, schema, *place).get(f"{name}_description".lower())
-    if beside is None or beside.kind != "table" or columns_of(connection, beside) != ["description"]:
-        return None
-    if beside.comment is not None and not beside.comment.startswith(PREFIX):
-        return None
-    rows = connection.execute(
-        f"select cast(description as varchar) from {qualified(beside.database, beside.schema, beside.name)} limit 2"
-    ).fetchall()
-    try:
-        description = json.loads(rows[0][0]) if len(rows) == 1 else None
-    except (TypeError, ValueError):
-        return None
-    return description if isinstance(description, dict) and description.keys() >= _DESCRIPTION_KEYS else None
-
-
-def _has_moments(description: dict[str, Any], columns: list[str]) -> bool:
-    """Tell whether columns are those that mlm-ops writes: keys, n, means, scatter, values, and perhaps deviations."""
-    keys, size = list(description["keys"]), len(description["monomials"])
-    begins = ["mean_"] * size + ["scatter_"] * packed_size(size) + ["value_"] * len(description["constants"])
-    begins += ["deviation_"] * (size if "version" in description else 0)
-    rest = columns[len(keys) + 1 :]
-    return (
-        columns[: len(keys) + 1] == [*keys, "n"]
-        and len(rest) == len(begins)
-        and all(name.startswith(begin) for name, begin in zip(rest, begins, strict=True))
-    )
-
 
 _NODES = {
     cls.__name__: cls
@@ -146,9 +41,14 @@ _NODES = {
     )
 }
 
-#: Version of the table's columns. In version 1, whose description has no version, ``mean_x`` was the deviation from the
-#: center.
+#: Version of a table that is written whole. In version 1, whose description has no version, ``mean_x`` was the
+#: deviation from the center.
 VERSION = 2
+#: Version of a table some of whose units were exchanged, so that its units are in no order. The mlm-ops before this
+#: version look at no number, but for the description: it stands in a table that they do not know, and where they look
+#: there is none, which they refuse.
+UNORDERED = 3
+_UNORDERED_DESCRIPTION = f"description_{UNORDERED}"
 
 
 def save_moments(connection: duckdb.DuckDBPyConnection, moments: Moments, table: str) -> None:
@@ -194,9 +94,10 @@ def write_moments(connection: duckdb.DuckDBPyConnection, moments: Moments, table
     relations = find_relations(connection, own_schema, *place)
     for suffix, content in parts.items():
         claim = table_claim(connection, qualified(*place, own_schema, name), suffix)
-        connection.register("mlm_frame", ArrowStream(content))
-        replace_table(connection, claim, "as from mlm_frame", relations)
-        connection.unregister("mlm_frame")
+        with registered(connection, ArrowStream(content)) as frame:
+            replace_table(connection, claim, f"as from {frame}", relations)
+    if f"{name}_{_UNORDERED_DESCRIPTION}".lower() in relations:
+        drop(connection, table_claim(connection, qualified(*place, own_schema, name), _UNORDERED_DESCRIPTION))
 
 
 def moments_frame(moments: Moments) -> pl.DataFrame:
@@ -263,9 +164,19 @@ class StoredMoments:
     text: Mapping[str, Any]
 
     @property
-    def is_current(self) -> bool:
-        """Whether the table has the columns of this version: those of the first have no deviations."""
-        return bool(self.text.get("version", 1) == VERSION)
+    def version(self) -> int:
+        """The version of the table."""
+        return int(self.text.get("version", 1))
+
+    @property
+    def has_deviations(self) -> bool:
+        """Whether the deviations from the centers stand beside the means; in the first version they are the means."""
+        return self.version > 1
+
+    @property
+    def in_order(self) -> bool:
+        """Whether the units are in the order of their keys."""
+        return self.version < UNORDERED and bool(self.text.get("in_order", True))
 
     @property
     def residuals(self) -> dict[Residual, dict[str, Any]]:
@@ -281,15 +192,19 @@ def read_description(connection: duckdb.DuckDBPyConnection, table: str) -> Store
     DataError
         There is no such table, or it was not written by `save_moments`.
     """
-    import duckdb
-
-    try:
-        row = connection.execute(f"select description from {quoted_table(sibling(table, 'description'))}").fetchone()
-    except duckdb.CatalogException as error:
-        raise _no_moments(table) from error
-    if row is None:
+    rows = _read_text(connection, table, "description")
+    if rows is None:
+        raise _no_moments(table)
+    # an mlm-ops before version 3 that collects the moments again leaves the other table as it is
+    rows = rows or _read_text(connection, table, _UNORDERED_DESCRIPTION)
+    if not rows:
         raise DataError(f"The description of {table} is empty. Collect the moments again.")
-    text = json.loads(row[0])
+    text = json.loads(rows[0][0])
+    if (version := text.get("version", 1)) > UNORDERED:
+        raise DataError(
+            f"The moments in table {table!r} were written by a later mlm-ops. Got version {version}; expected at most "
+            f"{UNORDERED}. Use that mlm-ops, or drop the table and collect them again."
+        )
     schema = Schema(
         keys=tuple(text["keys"]),
         centers={_node(n): c for n, c in text["centers"]},
@@ -304,10 +219,26 @@ def read_description(connection: duckdb.DuckDBPyConnection, table: str) -> Store
 def describe_update(
     connection: duckdb.DuckDBPyConnection, stored: StoredMoments, n_rows: int, n_dropped: Mapping[str, int]
 ) -> None:
-    """Describe moments some of whose units were replaced: their counts, and that the units are in no order."""
-    text = {**stored.text, "n_rows": n_rows, "n_dropped": dict(n_dropped), "in_order": False}
-    table = quoted_table(sibling(stored.table, "description"))
-    connection.execute(f"update {table} set description = {literal(json.dumps(text))}")
+    """Describe moments some of whose units were exchanged: their counts, and that the units are in no order."""
+    text = {**stored.text, "version": UNORDERED, "n_rows": n_rows, "n_dropped": dict(n_dropped)}
+    description = literal(json.dumps(text))
+    if stored.version == UNORDERED:
+        table = quoted_table(sibling(stored.table, _UNORDERED_DESCRIPTION))
+        connection.execute(f"update {table} set description = {description}")
+        return
+    claim = table_claim(connection, stored.table, _UNORDERED_DESCRIPTION)
+    replace_table(connection, claim, f"as select {description} as description")
+    connection.execute(f"delete from {quoted_table(sibling(stored.table, 'description'))}")
+
+
+def _read_text(connection: duckdb.DuckDBPyConnection, table: str, suffix: str) -> list[tuple[str]] | None:
+    """Return the rows of a table of descriptions; None where there is no such table."""
+    import duckdb
+
+    try:
+        return connection.execute(f"select description from {quoted_table(sibling(table, suffix))}").fetchall()
+    except duckdb.CatalogException:
+        return None
 
 
 def load_moments(connection: duckdb.DuckDBPyConnection, table: str) -> Moments:
@@ -322,7 +253,7 @@ def load_moments(connection: duckdb.DuckDBPyConnection, table: str) -> Moments:
 
     stored = read_description(connection, table)
     keys = ", ".join(str(i + 1) for i in range(len(stored.schema.keys)))
-    order = f" order by {keys}" if keys and not stored.text.get("in_order", True) else ""
+    order = f" order by {keys}" if keys and not stored.in_order else ""
     try:
         moments = read_moments(connection, stored, f"select * from {quoted_table(table)}{order}")
     except duckdb.CatalogException as error:
@@ -357,7 +288,7 @@ def read_moments(connection: duckdb.DuckDBPyConnection, stored: StoredMoments, q
     first_constant = first_scatter + packed_size(size)
     past_constants = first_constant + len(schema.constants)
     # in the first version the means are the deviations
-    deviations = values[past_constants:] if stored.is_current else values[k + 1 : first_scatter]
+    deviations = values[past_constants:] if stored.has_deviations else values[k + 1 : first_scatter]
     units = len(values[k])
     return Moments(
         schema=schema,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -11,7 +12,7 @@ from typing import Any
 import duckdb
 import numpy as np
 
-from mlm_ops.errors import DataError, NoRowsError
+from mlm_ops.errors import DataError, NoRowsError, RowsChangedError
 from mlm_ops.language.model import Column, Factor, Function, Model, Variable, columns_of, label
 from mlm_ops.moments.needs import Needs, check_models
 from mlm_ops.moments.rank import VALUE_ROUNDING
@@ -64,6 +65,14 @@ def run(source: Source, sql: str) -> Any:
         return source.query(sql)
     except duckdb.Error as error:
         raise DataError(f"Cannot read {source.description}: {why_it_failed(error)}") from error
+
+
+def rows_changed_sentence(description: str, what: str) -> str:
+    """Return the sentence about rows that changed."""
+    return (
+        f"The rows of {description} changed while they were read: {what}. Fit them when nothing writes to them, or "
+        "from a copy (create table … as from …)."
+    )
 
 
 def _rows(source: Source, sql: str) -> list[dict[str, Any]]:
@@ -125,14 +134,46 @@ def count_parts(source: Source, needs: Needs, part: str, complete: str | None = 
 
 
 def survey_partitions(source: Source, needs: Needs, column: str) -> list[dict[str, Any]]:
-    """Survey each value of a column, as `count_parts` counts them; with missing values by column, ``missing_...``."""
+    """Survey each value of a column, as `count_parts` counts them; with missing values by column, ``missing_...``.
+
+    Raises
+    ------
+    RowsChangedError
+        The missing values were counted among other numbers of rows.
+    """
     rows = count_parts(source, needs, identifier(column), needs.complete)
     gaps: dict[str | None, dict[str, Any]] = {}
     # counting them costs as much as all else, and is needed only if there are any
     if any(row["n_complete"] < row["n_rows"] for row in rows):
-        gaps = {row["part"]: row for row in _part_rows(source, needs, category(column))}
+        with_gaps = _part_rows(source, needs, category(column))
+        _check_same_counts(source, column, rows, with_gaps)
+        gaps = {row["part"]: row for row in with_gaps}
     none = dict.fromkeys(needs.gaps().values(), 0)
     return [none | {name: gaps.get(row["part"], none)[name] for name in none} | row for row in rows]
+
+
+def _check_same_counts(
+    source: Source, column: str, rows: Sequence[Mapping[str, Any]], again: Sequence[Mapping[str, Any]]
+) -> None:
+    """Compare the rows and complete rows of each partition in two results."""
+    before, after = _counts_by_part(rows), _counts_by_part(again)
+    for part in dict.fromkeys((*before, *after)):
+        (n_rows, n_complete), (n_rows_after, n_complete_after) = before[part], after[part]
+        if (n_rows, n_complete) != (n_rows_after, n_complete_after):
+            what = (
+                f"{n_complete} of {n_rows} rows of {column} {part} were complete, then {n_complete_after} of "
+                f"{n_rows_after}"
+            )
+            raise RowsChangedError(rows_changed_sentence(source.description, what))
+
+
+def _counts_by_part(rows: Sequence[Mapping[str, Any]]) -> defaultdict[str | None, tuple[int, int]]:
+    counts: defaultdict[str | None, tuple[int, int]] = defaultdict(lambda: (0, 0))
+    # values that are put together apart may have one name, as NaN and null have
+    for row in rows:
+        n_rows, n_complete = counts[row["part"]]
+        counts[row["part"]] = n_rows + row["n_rows"], n_complete + row["n_complete"]
+    return counts
 
 
 def pooled_survey(source: Source, needs: Needs, rows: Sequence[Mapping[str, Any]]) -> Survey:

@@ -15,6 +15,7 @@ from mlm_ops.moments.record import Exchange, Moments, exchange
 from mlm_ops.moments.storage import StoredMoments, moments_frame, moments_series, read_moments
 from mlm_ops.moments.sums import packed_diagonal, packed_size
 from mlm_ops.warehouse.arrow import ArrowStream
+from mlm_ops.warehouse.connection import registered
 from mlm_ops.warehouse.relation import quoted_table
 from mlm_ops.warehouse.sql import identifier
 
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 #: Share of the units from which on all are read and the table is written anew, as that costs less than to find, delete
 #: and insert them; and the moments are then at hand.
 MOST_TOUCHED = 0.4
-#: The temporary table of the units that an exchange touches.
-UNITS = "temp.mlm_units"
 
 
 @dataclass(frozen=True)
@@ -44,9 +43,9 @@ class Totals:
     def are_better_rewritten(self, old: Moments, new: Moments) -> bool:
         """Tell whether to read all units and write the table anew: if many are touched, or its columns are of old."""
         ((n_units,),) = self.connection.execute(f"select count(*) from {self._table}").fetchall()
-        return not self.stored.is_current or max(old.n_units, new.n_units) > MOST_TOUCHED * n_units
+        return not self.stored.has_deviations or max(old.n_units, new.n_units) > MOST_TOUCHED * n_units
 
-    def exchange(self, old: Moments, new: Moments) -> tuple[Exchange, Moments | None]:
+    def exchange(self, old: Moments, new: Moments) -> tuple[Exchange, Moments]:
         """Take the rows of `old` out of their units, and put those of `new` in; inside a transaction of the caller's.
 
         Deleting and inserting costs a third of an UPDATE, and for few units a tenth of writing the table anew.
@@ -54,35 +53,29 @@ class Totals:
         Returns
         -------
         tuple
-            The units of these rows; and, if rows were taken out, all units to be judged as a whole, the others being
-            together in one.
+            The units of these rows; and moments of all rows, in which the other units are together in one. Where no
+            rows were taken out nothing can be lost, and the second are those of these units alone.
 
         Raises
         ------
         DataError
             As `mlm_ops.moments.record.exchange`.
         """
-        self._keep_units(old, new)
         # with their tables' aliases, as a key may be called u_0
         pairs = [f"stored.{identifier(key)} = touched.u_{k}" for k, key in enumerate(self.stored.schema.keys)]
-        is_touched = f"exists (select 1 from {UNITS} as touched where {' and '.join(pairs) or 'true'})"
-        deletion = f"delete from {self._table} as stored where {is_touched} returning *"
-        touched = read_moments(self.connection, self.stored, deletion)
+        with registered(self.connection, ArrowStream(_units(old, new))) as units:
+            is_touched = f"exists (select 1 from {units} as touched where {' and '.join(pairs) or 'true'})"
+            deletion = f"delete from {self._table} as stored where {is_touched} returning *"
+            touched = read_moments(self.connection, self.stored, deletion)
         others = self._other_units() if old.n_units else None
         result = exchange(touched, old, new, others)
-        self._run_with(moments_frame(result.moments), f"insert into {self._table} from mlm_frame")
-        self.connection.execute(f"drop table {UNITS}")
-        return result, None if others is None else _with_others(result.moments, others)
+        with registered(self.connection, ArrowStream(moments_frame(result.moments))) as rows:
+            self.connection.execute(f"insert into {self._table} from {rows}")
+        return result, result.moments if others is None else _with_others(result.moments, others)
 
     @property
     def _table(self) -> str:
         return quoted_table(self.stored.table)
-
-    def _keep_units(self, *parts: Moments) -> None:
-        """Put the units of some moments into a temporary table."""
-        keys = [np.concatenate(labels) for labels in zip(*(part.labels for part in parts), strict=True)]
-        frame = pl.DataFrame([moments_series(f"u_{k}", values) for k, values in enumerate(keys)] or {"u": [0]})
-        self._run_with(frame, f"create or replace temp table {UNITS} as from mlm_frame")
 
     def _other_units(self) -> Moments:
         """Return the units that are stored at this moment as one unit; none if there are none.
@@ -120,14 +113,15 @@ class Totals:
     def _columns(self) -> list[str]:
         return [row[0] for row in self.connection.execute(f"describe {self._table}").fetchall()]
 
-    def _run_with(self, frame: pl.DataFrame, sql: str) -> None:
-        self.connection.register("mlm_frame", ArrowStream(frame))
-        self.connection.execute(sql)
-        self.connection.unregister("mlm_frame")
+
+def _units(*parts: Moments) -> pl.DataFrame:
+    """The keys of the units of some moments, a row each; one row where the moments have no keys."""
+    keys = [np.concatenate(labels) for labels in zip(*(part.labels for part in parts), strict=True)]
+    return pl.DataFrame([moments_series(f"u_{k}", values) for k, values in enumerate(keys)] or {"u": [0]})
 
 
 def _with_others(touched: Moments, others: Moments) -> Moments:
-    """Return moments of all rows, to be judged as a whole: those of the touched units, and the others as one unit."""
+    """Return moments of all rows: those of the touched units, and the others as one unit."""
     if not others.n_units:
         return touched
     pairs: Sequence[tuple[NDArray[Any], NDArray[Any]]] = list(zip(touched.constants, others.constants, strict=True))

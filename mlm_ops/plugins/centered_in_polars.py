@@ -24,6 +24,7 @@ from mlm_ops.errors import DataError, StoreError
 from mlm_ops.language.model import GroupingFactor
 from mlm_ops.logs import Event, tell
 from mlm_ops.plugins.polars import CenteringNamespace
+from mlm_ops.warehouse.connection import free_name
 from mlm_ops.warehouse.faults import why_it_failed
 from mlm_ops.warehouse.ownership import replace_table
 from mlm_ops.warehouse.sql import file_literal, identifier, literal
@@ -40,8 +41,6 @@ _KEYS = re.compile(
     r"|TIMESTAMP(_S|_MS|_NS| WITH TIME ZONE)?",
     re.IGNORECASE | re.DOTALL,
 )
-#: The rows while they are away; a temporary table is no one else's.
-_ROWS = "mlm_rows_to_center"
 _ROW = "row"
 
 
@@ -125,11 +124,12 @@ def _write_by_polars(connection: duckdb.DuckDBPyConnection, rows: RowsToCenter, 
     # a column of a user may be called rowid
     place = identifier(rows.unused_name(_ROW))
     numbered_rows = f"select *, row_number() over () as {place} from {rows.relation}"
-    connection.execute(f"create or replace temp table {_ROWS} as {numbered_rows}")
+    kept = f"temp.{free_name('rows_to_center')}"
+    connection.execute(f"create temp table {kept} as {numbered_rows}")
     try:
         columns = ", ".join(f"{identifier(c)} as {alias}" for c, alias in (aliases.keys | aliases.values).items())
         target = literal(str(rows_file))
-        connection.execute(f"copy (select {place} as {_ROW}, {columns} from temp.{_ROWS}) to {target} (format parquet)")
+        connection.execute(f"copy (select {place} as {_ROW}, {columns} from {kept}) to {target} (format parquet)")
         try:
             frame = _center_lazily(pl.scan_parquet(rows_file, glob=False), rows, aliases)
             frame.sink_parquet(centered_file, engine="streaming", maintain_order=True, compression="snappy")
@@ -143,12 +143,12 @@ def _write_by_polars(connection: duckdb.DuckDBPyConnection, rows: RowsToCenter, 
         in_order = (
             f"case when own.{place} = new.{_ROW} then true else error('The rows came back in another order.') end"
         )
-        beside = f"temp.{_ROWS} as own positional join read_parquet({file_literal(centered_file)}) as new"
+        beside = f"{kept} as own positional join read_parquet({file_literal(centered_file)}) as new"
         replace_table(
             connection, rows.claim, f"as select own.* exclude ({place}), {new} from {beside} where {in_order}"
         )
     finally:
-        connection.execute(f"drop table if exists temp.{_ROWS}")
+        connection.execute(f"drop table if exists {kept}")
 
 
 def _center_lazily(frame: pl.LazyFrame, rows: RowsToCenter, aliases: _Aliases) -> pl.LazyFrame:

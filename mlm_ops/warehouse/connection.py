@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import duckdb
 
@@ -26,6 +27,30 @@ ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9_]+:")
 #: Keys, with their ``=``, and values of an address.
 _PIECES = re.compile(r"([^\s=:/@?&;,'\"]+)(\s*=)?")
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
+
+
+def free_name(what: str) -> str:
+    """Return a name for what is on a connection for a while, which needs no quotes, and which nobody else has there."""
+    return f"mlm_{what}_{secrets.token_hex(8)}"
+
+
+@contextmanager
+def registered(connection: Connection, rows: Any) -> Iterator[str]:
+    """Let SQL read rows that DuckDB can scan, such as an `ArrowStream`, for a block.
+
+    Yields
+    ------
+    str
+        Their name. It is a new one each time: the connection may be the user's, with tables and frames of any name.
+    """
+    name = free_name("frame")
+    connection.register(name, rows)
+    try:
+        yield name
+    finally:
+        # after a failed transaction this fails too, and would hide the first error; the rollback then removes the name
+        with suppress(duckdb.Error):
+            connection.unregister(name)
 
 
 class BusyError(Exception):

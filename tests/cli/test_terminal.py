@@ -5,9 +5,12 @@ from __future__ import annotations
 import io
 from argparse import Namespace
 from datetime import datetime
+from typing import Any
 
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from rich.console import Console
 
 import mlm_ops as mlm
@@ -59,8 +62,59 @@ def test_headings_come_before_columns_go() -> None:
     assert "\n random_slope        (Intercept)" in shown(FIXED, 200)
 
 
-@pytest.mark.parametrize("width", [112, 200])
-def test_lines_of_a_pipe_are_those_that_rich_lays_out(width: int, monkeypatch) -> None:
+#: Words of one, two and no cells a character, of emoji that several code points make, of markup, and of blanks.
+WORDS = ["ses", "日本語", "é", "e\u0301", "sex[Male]", "[bold]", "한글", "👍🏽", "🇩🇪", "ﬁ", "−", ""]
+WORDS += ["👩\u200d🏫", "\u200d", "❤\ufe0f", "\ufe0f"]
+TEXTS = st.lists(st.sampled_from(WORDS), max_size=12).map(" ".join)
+
+
+@st.composite
+def printed(draw: st.DrawFn) -> pl.DataFrame:
+    """Rows of a result table: of one model, several, or none, with names, prose, and numbers."""
+    size = draw(st.integers(1, 6))
+
+    def column(values: st.SearchStrategy[Any]) -> list[Any]:
+        return draw(st.lists(values, min_size=size, max_size=size))
+
+    models = st.sampled_from([None, "a", "random_slope", "学校"])
+    texts, numbers = st.none() | TEXTS, st.none() | st.floats(-1e6, 1e6)
+    return pl.DataFrame(
+        {
+            "model": pl.Series(column(models), dtype=pl.String),
+            "term": pl.Series(column(TEXTS), dtype=pl.String),
+            # prose, which may go over several lines, in the middle and at the end
+            "formula": pl.Series(column(texts), dtype=pl.String),
+            "estimate": pl.Series(column(numbers), dtype=pl.Float64),
+            "flagged": pl.Series(column(st.none() | st.booleans()), dtype=pl.Boolean),
+            "explanation": pl.Series(column(texts), dtype=pl.String),
+        }
+    )
+
+
+def piped(table: printed_tables.PrintedTable, width: int) -> str:
+    target = Console(width=width, file=io.StringIO(), highlight=False)
+    printed_tables.print_table(target, table)
+    assert target.width == width
+    return target.file.getvalue()
+
+
+@pytest.mark.parametrize("headings", [False, True])
+@settings(max_examples=150, deadline=None)
+@given(frame=printed(), name=st.sampled_from(["fixed_effects", "models", "[b]", "学校"]), width=st.integers(1, 300))
+def test_lines_of_a_pipe_are_those_that_rich_lays_out(
+    headings: bool, frame: pl.DataFrame, name: str, width: int
+) -> None:
+    """At each width: a narrow one, the width of the table itself and those beside it, and a wide one."""
+    table = printed_tables.printed_table(name, frame, headings)
+    widths = (width, table.least_width, table.width - 1, table.width, table.width + 1)
+    lines = [piped(table, max(each, 1)) for each in widths]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(printed_tables.PrintedTable, "is_plain", False)
+        assert lines == [piped(table, max(each, 1)) for each in widths]
+
+
+@pytest.mark.parametrize("width", [20, 60, 112, 200])
+def test_a_shown_table_has_the_lines_that_rich_lays_out(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     wide = FIXED.with_columns(term=pl.Series(["日本", "é", "sex[Male]", ""]), model=pl.Series([None, "a", "a", "b"]))
     tables = (("fixed_effects", FIXED), ("fixed_effects", FIXED[:2]), ("icc", FIXED[:1]), ("fixed_effects", wide))
     plain = [shown(frame, width, name) for name, frame in tables]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,16 @@ def test_a_small_nested_fit_whose_search_ends_with_a_sign_turned() -> None:
     row = table.filter(pl.col("group") == "g:h")
     assert row["estimate"].item() == pytest.approx(0.08645, abs=5e-6)
     assert row["std_error"].item() == pytest.approx(0.18523, abs=5e-6)
+
+
+@pytest.mark.parametrize("residual", [None, "by(f)"])
+def test_all_criteria_of_a_design_have_one_engine(residual: str | None) -> None:
+    """The cross-products at the start are laid out once, whichever likelihood is asked for."""
+    i = np.arange(120)
+    data = pl.DataFrame({"g": i % 12, "f": i % 2, "y": np.cos(i * i) + i % 12 / 4})
+    criterion = mlm.fit("y ~ 1 + (1 | g)", data, residual=residual).estimate.criterion
+    assert criterion.reml
+    assert replace(criterion, reml=False).engine is criterion.engine
 
 
 @pytest.mark.parametrize("made", range(16))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import duckdb
 import numpy as np
+import polars as pl
 import pytest
 
 from mlm_ops.analyses.file.analysis import parse_analysis
@@ -15,10 +17,12 @@ from mlm_ops.language.formula import parse_formula
 from mlm_ops.language.model import Model
 from mlm_ops.language.request import Request
 from mlm_ops.language.structures import parse_residual
+from mlm_ops.moments import partitions as by_partition
 from mlm_ops.moments import totals
 from mlm_ops.moments.collect import collect
 from mlm_ops.moments.partitions import Partitions
 from mlm_ops.moments.record import Moments
+from mlm_ops.moments.storage import load_moments, save_moments
 from mlm_ops.results.fitting import fit_model
 from mlm_ops.warehouse.source import open_source
 
@@ -229,6 +233,99 @@ def test_what_few_groups_take_away_is_judged_by_all(
     refresh = partitions(connection, FEW).refresh()
     assert refresh.rebuild_reason == reason
     assert_same(refresh.moments, connection, FEW)
+
+
+def described(connection: duckdb.DuckDBPyConnection, table: str) -> list[int]:
+    """The versions in a table of descriptions; none where it is not there."""
+    if not connection.execute("select 1 from duckdb_tables() where table_name = ?", [table]).fetchall():
+        return []
+    texts = connection.execute(f"select description from {table}").fetchall()
+    return [json.loads(text)["version"] for (text,) in texts]
+
+
+def test_an_earlier_mlm_ops_refuses_units_in_no_order_and_reads_all_others(
+    connection: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It reads the row of m_description, whatever its version, and without one says: The description of m is empty."""
+    connection.execute(f"drop table t; {FEW_A_DAY}")
+    versions = []
+    for most_touched in (0.4, 0.4, 0.4, 0.0, 0.4):
+        monkeypatch.setattr(totals, "MOST_TOUCHED", most_touched)
+        connection.execute("update t set y = y + 1 where day = '2026-01-03'")
+        refresh = partitions(connection, FEW).refresh()
+        assert refresh.rebuild_reason is None
+        versions.append((described(connection, "m_description"), described(connection, "m_description_3")))
+        assert_same(refresh.moments, connection, FEW)
+        assert load_moments(connection, "main.m").checksum == refresh.moments.checksum
+    # written whole at first, then twice by exchange, whole, and by exchange once more
+    assert versions == [([2], []), ([], [3]), ([], [3]), ([2], []), ([], [3])]
+    comments = connection.execute("select comment from duckdb_tables() where table_name = 'm_description_3'").fetchall()
+    assert comments == [("mlm-ops: moments kept as main.m",)]
+
+
+def test_moments_that_an_earlier_mlm_ops_collected_again_are_those_that_count(
+    connection: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does not know of the other description, and leaves it."""
+    monkeypatch.setattr(totals, "MOST_TOUCHED", 0.4)
+    connection.execute(f"drop table t; {FEW_A_DAY}")
+    partitions(connection, FEW).refresh()
+    connection.execute("update t set y = y + 1 where day = '2026-01-03'")
+    partitions(connection, FEW).refresh()
+    connection.execute("create table of_version_3 as from m_description_3; drop table m_description_3")
+    whole = collect(open_source("t", connection), [parse_formula("y ~ x + (x | u_0)")])
+    save_moments(connection, whole, "main.m")
+    connection.execute("create table m_description_3 as from of_version_3")
+    connection.execute("comment on table m_description_3 is 'mlm-ops: moments kept as main.m'")
+    assert load_moments(connection, "main.m").checksum == whole.checksum
+
+
+def test_moments_of_a_later_mlm_ops_are_refused(connection: duckdb.DuckDBPyConnection) -> None:
+    partitions(connection).refresh()
+    connection.execute(
+        """update m_description set description = replace(description, '"version": 2', '"version": 4')"""
+    )
+    with pytest.raises(DataError) as error:
+        load_moments(connection, "main.m")
+    assert str(error.value) == (
+        "The moments in table 'main.m' were written by a later mlm-ops. Got version 4; expected at most 3. Use that "
+        "mlm-ops, or drop the table and collect them again."
+    )
+
+
+def temporary_relations(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, ...]]:
+    return connection.execute(
+        "select table_name from duckdb_tables() where temporary union all"
+        " select view_name from duckdb_views() where temporary and not internal order by 1"
+    ).fetchall()
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["kept", "fails in the middle"])
+def test_what_the_user_has_on_the_connection_stays(
+    fails: bool, connection: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Temporary tables and frames of the names that were ours once; and nothing of ours is left behind."""
+    connection.execute(f"drop table t; {FEW_A_DAY}")
+    connection.execute("create temp table mlm_units as select 'units' as mine")
+    connection.execute("create temp table mlm_frame_0 as select 1 as mine")
+    connection.register("mlm_frame", pl.DataFrame({"mine": ["frame"]}))
+    partitions(connection, FEW).refresh()
+    assert connection.execute("from mlm_frame").fetchall() == [("frame",)]
+    connection.execute("update t set y = y * 2 where day = '2026-01-03'")
+    if fails:
+
+        def fail(*arguments: object) -> None:
+            connection.execute("select error('The disk is full.')")
+
+        monkeypatch.setattr(totals, "exchange", fail)
+        monkeypatch.setattr(by_partition, "exchange", fail)
+        with pytest.raises(duckdb.Error, match="The disk is full"):
+            partitions(connection, FEW).refresh()
+    else:
+        assert partitions(connection, FEW).refresh().scanned == ("2026-01-03",)
+    assert connection.execute("from mlm_units").fetchall() == [("units",)]
+    assert connection.execute("from mlm_frame").fetchall() == [("frame",)]
+    assert temporary_relations(connection) == [("mlm_frame",), ("mlm_frame_0",), ("mlm_units",)]
 
 
 def test_a_partition_that_never_had_rows_changes_nothing(connection: duckdb.DuckDBPyConnection) -> None:

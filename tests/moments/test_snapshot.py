@@ -17,7 +17,7 @@ from mlm_ops.analyses.file.analysis import parse_analysis
 from mlm_ops.analyses.run import keep_moments
 from mlm_ops.errors import DataError, RowsChangedError
 from mlm_ops.moments import collect as collecting
-from mlm_ops.moments import partitions, scan
+from mlm_ops.moments import partitions, scan, survey
 from mlm_ops.plugins.duckdb import register
 
 FORMULA = "y ~ x + f + (1 | g)"
@@ -166,6 +166,40 @@ def test_partitions_of_a_file_that_is_written(tmp_path: Path, after_survey: Any)
     refresh = keep_moments(analysis, file.connection, ["1"])
     assert refresh.moments.n_rows == refresh.moments.n_obs == 450
     assert sum(refresh.moments.n) == 450
+
+
+def gappy(n: int, gaps: int) -> pl.DataFrame:
+    """Rows of which the first ones of day 1 miss x: so many of n are complete on that day."""
+    more = rows(4 * n).with_row_index("i")
+    return more.with_columns(x=pl.when((pl.col("day") == 1) & (pl.col("i") // 4 < gaps)).then(None).otherwise("x"))
+
+
+def test_missing_values_of_partitions_are_counted_in_the_same_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many rows are complete before and after, so that the sums alone would not tell."""
+    file, count_gaps = File(tmp_path), survey._part_rows
+    file.write(gappy(50, 5).drop("i"))
+    analysis = parse_analysis(f"analysis: a\ndata: v\npartition: day\nmodels:\n  m: {FORMULA}\n")
+    assert keep_moments(analysis, file.connection).moments.n_dropped["x"] == 5
+    contents = [gappy(53, 8), gappy(50, 5), gappy(53, 8)]
+
+    def write_and_count(*arguments: Any) -> Any:
+        if contents:
+            file.write(contents.pop(0).drop("i"))
+        return count_gaps(*arguments)
+
+    monkeypatch.setattr(survey, "_part_rows", write_and_count)
+    with pytest.raises(RowsChangedError) as error:
+        keep_moments(analysis, file.connection, ["1"])
+    # read twice: the file of the first time was there again the second time
+    assert str(error.value) == (
+        "analysis a: The rows of table v, day 1 changed while they were read: 45 of 53 rows of day 1 were complete, "
+        "then 45 of 50. Fit them when nothing writes to them, or from a copy (create table … as from …)."
+    )
+    contents[:] = [gappy(53, 8)]
+    moments = keep_moments(analysis, file.connection, ["1"]).moments
+    assert (moments.n_rows, moments.n_dropped["x"]) == (203, 8)
 
 
 def test_one_statement_compares_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

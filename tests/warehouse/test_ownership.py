@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import duckdb
+import polars as pl
 import pytest
 
 from mlm_ops.analyses.centered import create_centered
@@ -16,6 +17,7 @@ from mlm_ops.cli import main as cli
 from mlm_ops.errors import StoreError
 from mlm_ops.moments.collect import collect
 from mlm_ops.moments.storage import load_moments, save_moments
+from mlm_ops.plugins.centered_in_polars import create_centered_in_polars
 from mlm_ops.warehouse.source import open_source
 from tests.analyses.test_store import effects, make_run
 
@@ -130,6 +132,20 @@ def test_moments_that_python_keeps_replace_their_own_alone(connection) -> None:
     for name in ("other", "main.other"):
         save_moments(connection, moments, name)
         assert load_moments(connection, name).checksum == moments.checksum
+
+
+def test_frames_and_temporary_tables_of_the_user_stay(connection) -> None:
+    connection.execute("create temp table mlm_rows_to_center as select 'rows' as mine")
+    connection.register("mlm_frame", pl.DataFrame({"mine": ["frame"]}))
+    without_partition = analysis(FILE + "steps: both\n")
+    save_moments(connection, keep_moments(without_partition, connection).moments, "other_moments")
+    assert create_centered_in_polars(connection, without_partition, "main.t_centered_in_polars") is None
+    write_run(connection, make_run("one"), effects(1.0))
+    assert rows(connection, "mlm_rows_to_center") == [("rows",)]
+    assert rows(connection, "mlm_frame") == [("frame",)]
+    left = connection.execute("select count(*) from duckdb_tables() where temporary").fetchall()
+    left += connection.execute("select count(*) from duckdb_views() where temporary and not internal").fetchall()
+    assert left == [(1,), (1,)]
 
 
 def test_the_centered_table_takes_the_place_of_nothing_of_the_user(connection) -> None:

@@ -13,10 +13,10 @@ import numpy as np
 import polars as pl
 
 from mlm_ops.analyses.drift import Counts, GroupChange, Groups, Symbols
-from mlm_ops.analyses.store.tables import registered
 from mlm_ops.moments.arrays import Array
 from mlm_ops.results.tables.effects import SEPARATOR
-from mlm_ops.warehouse.connection import Connection
+from mlm_ops.warehouse.arrow import ArrowStream
+from mlm_ops.warehouse.connection import Connection, registered
 from mlm_ops.warehouse.sql import literal, qualified
 
 
@@ -91,8 +91,8 @@ def compare_groups(
     if others:
         names = dict.fromkeys(("analysis", "now", "before", "model"), pl.String)
         frame = pl.DataFrame(others, names, orient="row").with_row_index("number")
-        with registered(connection, "mlm_models", frame):
-            for number, group, n, n_before, shared in connection.execute(_counts(schema)).fetchall():
+        with registered(connection, ArrowStream(frame)) as models:
+            for number, group, n, n_before, shared in connection.execute(_counts(schema, models)).fetchall():
                 *of_pair, model = others[number]
                 counts[RunPair(*of_pair)].setdefault(model, []).append(Counts(group, n_before, n, shared))
     return {pair: Groups(changes[pair], counts[pair]) for pair in parameters}
@@ -225,18 +225,24 @@ def _sum(values: Array) -> Array:
     return sums
 
 
-def _counts(schema: str) -> str:
-    """The query for how many groups there are by their effects, in the order of the later run."""
+def _counts(schema: str, models: str) -> str:
+    """The query for how many groups there are by their effects, in the order of the later run.
+
+    Parameters
+    ----------
+    models
+        The relation of the numbered models: their analyses, and the two runs of each.
+    """
     return f"""
-        with now_units as ({_units(schema, "now")}), before_units as ({_units(schema, "before")})
+        with now_units as ({_units(schema, models, "now")}), before_units as ({_units(schema, models, "before")})
         select number, "group", count(n.unit), count(b.unit), count(n.unit) filter (b.unit is not null)
         from now_units as n full join before_units as b using (number, "group", unit)
         group by number, "group" having count(n.unit) > 0 order by number, min(n.place)"""
 
 
-def _units(schema: str, run: str) -> str:
+def _units(schema: str, models: str, run: str) -> str:
     return f"""
         select m.number, e."group", e.unit, min(e.rowid) as place
-        from {qualified(schema, "random_effects")} as e join mlm_models as m
+        from {qualified(schema, "random_effects")} as e join {models} as m
         on e.run_id = m.{run} and e.analysis = m.analysis and e.model = m.model
         group by m.number, e."group", e.unit"""

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mlm_ops.analyses.rows import open_rows
-from mlm_ops.analyses.store.tables import describe_columns, registered
+from mlm_ops.analyses.store.tables import describe_columns
 from mlm_ops.errors import DataError, StoreError
 from mlm_ops.logs import Event, tell
 from mlm_ops.results.tables.descriptions import PREDICTIONS
+from mlm_ops.warehouse.arrow import ArrowStream
+from mlm_ops.warehouse.connection import registered
 from mlm_ops.warehouse.ownership import (
     PREFIX,
     RESULTS,
@@ -128,8 +130,8 @@ def add_prediction_views(connection: Connection, views: Sequence[PredictionView]
     present = find_relations(connection, RESULTS)
     for view in views:
         for table, frame in view.units.items():
-            with registered(connection, "mlm_units", frame):
-                replace_table(connection, _claim(connection, table, view.remark), "as from mlm_units", present)
+            with registered(connection, ArrowStream(frame)) as units:
+                replace_table(connection, _claim(connection, table, view.remark), f"as from {units}", present)
         replace_view(connection, _claim(connection, view.name, view.remark), view.sql, present)
     texts = {(view.name, column): text for view in views for column, text in PREDICTIONS.items()}
     describe_columns(connection, RESULTS, texts)

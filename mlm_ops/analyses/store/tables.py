@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 import duckdb
 import polars as pl
@@ -13,7 +13,7 @@ from mlm_ops.errors import StoreError
 from mlm_ops.moments.storage import transaction
 from mlm_ops.results.tables.columns import SQL_TYPES, ColumnTypes
 from mlm_ops.warehouse.arrow import ArrowStream
-from mlm_ops.warehouse.connection import Connection
+from mlm_ops.warehouse.connection import Connection, registered
 from mlm_ops.warehouse.faults import error_class, why_it_failed
 from mlm_ops.warehouse.ownership import Claim, Relation, check_ours, columns_of
 from mlm_ops.warehouse.sql import identifier, literal, qualified
@@ -92,20 +92,8 @@ def insert_frame(connection: Connection, table: str, frame: pl.DataFrame, column
     ordered = frame.select(pl.col(name).cast(kind) for name, kind in columns.items())
     if ordered.is_empty():
         return
-    with registered(connection, "mlm_frame", ordered):
-        connection.execute(f"insert into {table} by name from mlm_frame")
-
-
-@contextmanager
-def registered(connection: Connection, name: str, frame: pl.DataFrame) -> Iterator[None]:
-    """Let SQL read a frame under `name`, for a block."""
-    connection.register(name, ArrowStream(frame))
-    try:
-        yield
-    finally:
-        # after a failed transaction this fails too, and would hide the first error
-        with suppress(duckdb.Error):
-            connection.unregister(name)
+    with registered(connection, ArrowStream(ordered)) as name:
+        connection.execute(f"insert into {table} by name from {name}")
 
 
 def check_results(tables: Mapping[str, pl.DataFrame]) -> None:

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mlm_ops.language.columns import atoms
 from mlm_ops.language.model import Factor, GroupingFactor, Model, Variable, group_name, label
@@ -66,17 +64,14 @@ class UnitStatistics:
 
     Attributes
     ----------
-    units
-        Their names.
     mean
         As the variable is measured, no center taken off.
     std_dev
         Divisor n - 1; not a number in a unit of one row, and of a variable that is constant in every unit.
     """
 
-    group: str
+    group: GroupingFactor
     variable: str
-    units: NDArray[Any]
     n: Array
     mean: Array
     std_dev: Array
@@ -127,7 +122,6 @@ def unit_statistics(models: Sequence[Model], moments: Moments) -> list[UnitStati
     numbers = numbers_of(models, moments) if groups else []
     statistics = []
     for group in groups:
-        labels = moments.units_of(group)[1]
         for number in numbers:
             pooled = pool_number(number, group, moments)
             with np.errstate(divide="ignore", invalid="ignore"):
@@ -135,9 +129,8 @@ def unit_statistics(models: Sequence[Model], moments: Moments) -> list[UnitStati
             unknown = (pooled.n < 2) | pooled.constant
             statistics.append(
                 UnitStatistics(
-                    group=group_name(group),
+                    group=group,
                     variable=number.name,
-                    units=labels,
                     n=pooled.n,
                     mean=pooled.mean + number.center,
                     std_dev=np.where(unknown, np.nan, std_dev),

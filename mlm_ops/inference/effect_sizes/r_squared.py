@@ -59,11 +59,12 @@ def null_estimate(model: Model, moments: Moments, estimate: Estimate) -> Estimat
     null = replace(model, fixed=(INTERCEPT,), random=random)
     if null == model:
         return estimate
-    key = ("model without predictors", null, estimate.criterion.reml)
-    if key not in moments.derived:
-        moments.derived[key] = estimate_design(build_design(null, moments), reml=estimate.criterion.reml)
-    of_null: Estimate = moments.derived[key]
-    return of_null
+    reml = estimate.criterion.reml
+
+    def fit() -> Estimate:
+        return estimate_design(build_design(null, moments), reml=reml)
+
+    return moments.derived("model without predictors", (null, reml), fit)
 
 
 def r_squared(model: Model, moments: Moments, estimate: Estimate, split: Callable[[], VarianceSplit]) -> list[Measure]:

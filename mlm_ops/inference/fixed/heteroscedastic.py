@@ -23,7 +23,7 @@ from mlm_ops.inference.fixed.robust import Sandwich, root_of, user_from_rotated
 from mlm_ops.inference.prediction.sql import STD_DEV, PredictionQuery
 from mlm_ops.language.model import label
 from mlm_ops.moments.arrays import Array
-from mlm_ops.moments.scan import rows_changed_sentence
+from mlm_ops.moments.survey import rows_changed_sentence
 from mlm_ops.warehouse.sql import identifier, literal, render
 
 if TYPE_CHECKING:

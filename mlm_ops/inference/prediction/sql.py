@@ -350,14 +350,16 @@ class PredictionQuery:
         return identifier(list(known)[-1])
 
     def _frame(self, columns: GroupingFactor) -> tuple[pl.DataFrame, NDArray[np.float64]]:
-        key = ("keys of units as text", columns)
-        if key not in self.moments.derived:
-            codes, _ = self.moments.units_of(columns)
+        moments = self.moments
+
+        def keys_and_sizes() -> tuple[pl.DataFrame, NDArray[np.float64]]:
+            codes, _ = moments.units_of(columns)
             first = np.unique(codes, return_index=True)[1]
-            keys = [self.moments.labels[self.moments.schema.keys.index(column)][first] for column in columns]
+            keys = [moments.labels[moments.schema.keys.index(column)][first] for column in columns]
             names = {f"unit_{i}": texts(labels).tolist() for i, labels in enumerate(keys)}
-            self.moments.derived[key] = pl.DataFrame(names), np.bincount(codes, self.moments.n).astype(float)
-        frame, n = self.moments.derived[key]
+            return pl.DataFrame(names), np.bincount(codes, moments.n).astype(float)
+
+        frame, n = moments.derived("keys of units as text, and sizes", columns, keys_and_sizes)
         return frame.with_columns(pl.Series(name, values) for name, values in self._columns.numbers[columns].items()), n
 
     def _standard_deviation(self) -> str:

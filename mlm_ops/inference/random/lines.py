@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -102,7 +101,7 @@ class _LowestUnits:
         self.codes, labels = moments.units_of(self.lowest.group)
         self.size = len(labels)
         self.n = np.bincount(self.codes, moments.n, self.size).astype(np.float64)
-        self._of_residual: dict[Any, Any] = {}
+        self._of_residual: dict[tuple[Variable, ...], tuple[Array, Array]] = {}
         self._evaluator = Evaluator(moments, model.default_group, meanings(model, moments))
         random = (c for block in estimate.blocks for c in block.columns)
         columns = (*estimate.design.fixed.asked, *random)
@@ -160,15 +159,14 @@ class _LowestUnits:
 
     def own_lines(self, predictors: tuple[Variable, ...]) -> tuple[Array, Array]:
         """As `least_squares`, once for all indicators of a factor, and for all models where it is of the rows alone."""
-        residual, meaning = self.estimate.design.residual, tuple(sorted(self._evaluator.meaning.items()))
-        of_rows = (self.lowest.group, self.model.outcome, predictors, self.model.default_group, meaning)
+        if self.estimate.design.residual is not None:
+            if predictors not in self._of_residual:
+                self._of_residual[predictors] = self.least_squares(predictors)
+            return self._of_residual[predictors]
+        model, meaning = self.model, tuple(sorted(self._evaluator.meaning.items()))
         constant = tuple(v in self.constant for v in predictors)
-        kept = self._of_residual if residual is not None else self.moments.derived
-        key = ("own lines", *of_rows, constant)
-        if key not in kept:
-            kept[key] = self.least_squares(predictors)
-        intercept, slopes = kept[key]
-        return intercept, slopes
+        depends_on = (self.lowest.group, model.outcome, predictors, model.default_group, meaning, constant)
+        return self.moments.derived("own lines of units", depends_on, lambda: self.least_squares(predictors))
 
     def least_squares(self, predictors: tuple[Variable, ...]) -> tuple[Array, Array]:
         """Intercept (J,) and slopes (k, J) of the outcome on k predictors in each unit by itself.

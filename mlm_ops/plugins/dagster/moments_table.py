@@ -17,12 +17,11 @@ from mlm_ops.plugins.dagster.plan import asset_key
 from mlm_ops.plugins.dagster.warehouse import as_warehouse, without_vain_retries
 from mlm_ops.warehouse.arrow import scannable
 from mlm_ops.warehouse.boundary import checked
+from mlm_ops.warehouse.connection import registered
 from mlm_ops.warehouse.frames import read_rows
 from mlm_ops.warehouse.ownership import Claim, replace_table, with_schema
 from mlm_ops.warehouse.relation import quoted_table, table_parts
 from mlm_ops.warehouse.source import open_source
-
-_FRAME = "mlm_moments_to_write"
 
 
 @checked(
@@ -102,10 +101,8 @@ def build_moments_table(
                 "moments brought over from another warehouse",
                 "Give build_moments_table another name of a table, or rename that one.",
             )
-            connection.register(_FRAME, scannable(rows))
-            with transaction(connection):
-                replace_table(connection, claim, f"as from {_FRAME}")
-            connection.unregister(_FRAME)
+            with registered(connection, scannable(rows)) as frame, transaction(connection):
+                replace_table(connection, claim, f"as from {frame}")
             types = open_source(quoted_table(table), connection).types
         return Result(
             data_version=dg.DataVersion(moments.checksum),

@@ -10,6 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from mlm_ops.language.model import GroupingFactor
     from mlm_ops.moments.record import Moments
 
 TEXT, REAL, COUNT, FLAG = pl.String, pl.Float64, pl.Int64, pl.Boolean
@@ -46,13 +47,9 @@ def unit_names(labels: NDArray[Any]) -> pl.Series:
     return pl.Series(labels.tolist(), dtype=TEXT)
 
 
-def names_of_units(moments: Moments, labels: NDArray[Any]) -> pl.Series:
-    """The names of units of a factor, of several models of these moments the same column."""
-    key = ("names of units", len(labels))
-    if key not in moments.derived or moments.derived[key][0] is not labels:
-        moments.derived[key] = labels, unit_names(labels)
-    names: pl.Series = moments.derived[key][1]
-    return names
+def names_of_units(moments: Moments, group: GroupingFactor) -> pl.Series:
+    """The names of the units of a factor, of several models of these moments the same column."""
+    return moments.derived("names of units", group, lambda: unit_names(moments.units_of(group)[1]))
 
 
 def empty(schema: ColumnTypes) -> pl.DataFrame:

@@ -67,7 +67,7 @@ def random_effects(record: FitRecord) -> pl.DataFrame:
         return empty(RANDOM_EFFECTS)
     frames = []
     for (level, block), effects, flags in zip(blocks, record.block_effects, undetermined.tau, strict=True):
-        units = names_of_units(record.moments, level.labels)
+        units = names_of_units(record.moments, level.group)
         for i, column in enumerate(block.columns):
             mask = np.nan if undetermined.sigma2 or flags[i].any() else 1.0
             std_error = mask * np.sqrt(effects.variance[i, i])
@@ -122,7 +122,7 @@ def influence_lists(record: FitRecord) -> pl.DataFrame:
     if icc is not None and np.isfinite(icc):
         between = np.sum([tau[0, 0] for tau in deletions.tau], axis=0)
         changes["icc"] = icc - between / (between + deletions.sigma2)
-    units = names_of_units(record.moments, deletions.labels)
+    units = names_of_units(record.moments, design.levels[-1].group)
     return pl.DataFrame(
         [
             repeated(group_name(design.levels[-1].group), len(units)).alias("group"),

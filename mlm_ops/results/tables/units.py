@@ -52,13 +52,11 @@ UNIT_LINES: ColumnTypes = {
 
 def groups(models: Sequence[Model], moments: Moments) -> pl.DataFrame:
     """One row per grouping factor of the models, unit and numeric variable."""
-    units: dict[str, pl.Series] = {}
     frames = []
     for one in unit_statistics(models, moments):
-        if one.group not in units:
-            units[one.group] = names_of_units(moments, one.units)
-        size = len(one.units)
-        values = {"group": repeated(one.group, size), "unit": units[one.group], "n": one.n}
+        units = names_of_units(moments, one.group)
+        size = len(units)
+        values = {"group": repeated(group_name(one.group), size), "unit": units, "n": one.n}
         values |= {"variable": repeated(one.variable, size), "mean": one.mean, "std_dev": one.std_dev}
         frames.append(frame(GROUPS, values))
     return pl.concat(frames) if frames else empty(GROUPS)
@@ -76,7 +74,7 @@ def unit_lines(record: FitRecord) -> pl.DataFrame:
     if not by_term:
         return empty(UNIT_LINES)
     lowest = record.estimate.design.levels[0]
-    labels = names_of_units(record.moments, lowest.labels)
+    labels = names_of_units(record.moments, lowest.group)
     numbers = ("n", "x_low", "x_high", "intercept", "slope", "own_intercept", "own_slope")
     return pl.concat(
         frame(

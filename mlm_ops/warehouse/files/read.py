@@ -11,6 +11,7 @@ import duckdb
 
 from mlm_ops.errors import DataError
 from mlm_ops.logs import Event, tell
+from mlm_ops.warehouse.connection import registered
 from mlm_ops.warehouse.faults import why_it_failed
 from mlm_ops.warehouse.files.cells import change_cells
 from mlm_ops.warehouse.files.delimited import Hold, read_delimited
@@ -26,7 +27,6 @@ _READERS = {
 }
 _OF_TEXT = ("delimiter", "quote", "encoding", "header")
 _OF_NUMBERS = ("decimal", "thousands")
-_PRIVATE = "mlm_file"
 
 
 def read_file(
@@ -195,15 +195,12 @@ def _by_library(
     from mlm_ops.warehouse.files.libraries import read_with_library  # with polars, which CSV files do not need
 
     frame, remarks, row_names = read_with_library(path, kind, options)
-    connection.register(_PRIVATE, frame)
-    try:
-        rows = hold(_PRIVATE)
+    with registered(connection, frame) as name:
+        rows = hold(name)
         types = _types(connection, rows)
         cells = change_cells(connection.execute, rows, types, options, "", find=kind is FileKind.EXCEL)
         if cells.changed:
             hold(selected(rows, list(types), (), cells.changed))
-    finally:
-        connection.unregister(_PRIVATE)
     return Reading(path, kind, None, changed=cells.changed, row_names=row_names, remarks=remarks, sheet=options.sheet)
 
 

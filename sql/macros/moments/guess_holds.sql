@@ -17,7 +17,7 @@ totals as (
     sum(scatter_{{ i }}_{{ i }} + n * mean_{{ i }} * mean_{{ i }}) / sum(n) as square_{{ i }},
     {%- endfor %}
     {%- for i in range(constants) %}
-    sum(case when low_{{ i }} = high_{{ i }} and isfinite(low_{{ i }}) then 0 else 1 end) as other_{{ i }},
+    sum(case when low_{{ i }} = high_{{ i }} and isfinite(low_{{ i }}) then 0 else 1 end) as n_varying_{{ i }},
     {%- endfor %}
     sum(n) as n_complete
   from {{ moments }}
@@ -31,7 +31,7 @@ select
     and distance_{{ i }} * distance_{{ i }} <= {{ far * far }} * (square_{{ i }} - distance_{{ i }} * distance_{{ i }})
     {%- endfor %}
     {%- for i in range(constants) %}
-    and other_{{ i }} = 0
+    and n_varying_{{ i }} = 0
     {%- endfor %},
     false) as holds
 from present

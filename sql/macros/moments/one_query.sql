@@ -17,7 +17,7 @@
 {% endmacro %}
 
 {% macro default__one_query(relation, columns, expected, repeatable, complete, survey_of, missing_units, centers, moments_of, residual_of=none, guess=none) %}
-{%- set rows = 'mlm_rows' if guess is none else 'mlm_others' -%}
+{%- set rows = 'mlm_rows' if guess is none else 'mlm_rows_without_guess' -%}
 with mlm_described as (
   select list([column_name, column_type]) as columns
   from (describe select * from {{ relation }})
@@ -34,16 +34,16 @@ mlm_rows as {{ 'not materialized' if repeatable else 'materialized' }} (
   ) as expected
 ),
 {%- if guess is not none %}
-mlm_guessed as materialized (
+mlm_moments_of_guess as materialized (
   {{ mlm.moments('mlm_rows', guess.units, guess.variables, guess.monomials, guess.constants, guess.complete) }}
 ),
-mlm_verdict as materialized (
-  {{ mlm.guess_holds('mlm_guessed', relation, guess.monomials | length, guess.constants | length, guess.far) }}
+mlm_check_of_guess as materialized (
+  {{ mlm.guess_holds('mlm_moments_of_guess', relation, guess.monomials | length, guess.constants | length, guess.far) }}
 ),
-mlm_others as (
+mlm_rows_without_guess as (
   select mlm_rows.*
   from mlm_rows
-  cross join (select n_rows from mlm_verdict where not holds) as doubted
+  cross join (select n_rows from mlm_check_of_guess where not holds) as refuted_guess
 ),
 {%- endif %}
 mlm_survey as (
@@ -78,14 +78,14 @@ mlm_residual as (
 {%- endif %}
 select
   (select columns from mlm_described) as described,
-  (select found from mlm_survey as found) as survey,
-  (select found from mlm_missing as found) as missing,
-  (select list(found) from mlm_moments as found) as moments,
-  {% if residual_of is not none %}(select list(found) from mlm_residual as found){% else %}null{% endif %} as residual_sums,
+  (select answer from mlm_survey as answer) as survey,
+  (select answer from mlm_missing as answer) as missing,
+  (select list(answer) from mlm_moments as answer) as moments,
+  {% if residual_of is not none %}(select list(answer) from mlm_residual as answer){% else %}null{% endif %} as residual_sums,
   {% if guess is not none -%}
   (
-    select struct_pack(text := {{ mlm.literal(guess.text) }}, n_rows := n_rows, moments := (select list(found) from mlm_guessed as found))
-    from mlm_verdict
+    select struct_pack(text := {{ mlm.literal(guess.text) }}, n_rows := n_rows, moments := (select list(answer) from mlm_moments_of_guess as answer))
+    from mlm_check_of_guess
     where holds
   )
   {%- else %}null{% endif %} as guessed
