@@ -42,8 +42,10 @@ REASONS = {
         "rows": "a quoted table, one SELECT in parentheses, or a reader of a file, its path a literal",
     },
     "mlm_ops/analyses/store/drift_of_groups.py": {
-        "_units(schema, 'now')": "a query of qualified names",
-        "_units(schema, 'before')": "a query of qualified names",
+        "_units(schema, models, 'now')": "a query of qualified names",
+        "_units(schema, models, 'before')": "a query of qualified names",
+        "models": "a registered name of ours",
+        "'' if len(names) == 1 else 'analysis, '": "a column of ours",
         "run": "a column of ours",
     },
     "mlm_ops/warehouse/files/codes.py": {
@@ -91,6 +93,7 @@ REASONS = {
     },
     "mlm_ops/plugins/centered_in_polars.py": {
         "place": "a quoted name",
+        "kept": "a name of ours that nobody has",
         "rows.relation": "a quoted relation, or a query of it",
         "numbered_rows": "a query of a quoted relation",
         "columns": "quoted names, as numbered ones",
@@ -162,13 +165,14 @@ REASONS = {
     },
     "mlm_ops/moments/storage.py": {
         "table": "a quoted table",
+        "description": "a literal",
         "order": "numbers of columns",
     },
     "mlm_ops/moments/totals.py": {
         "self._table": "a quoted table",
         "is_touched": "comparisons of quoted names",
         "', '.join(sums)": "aggregates of quoted names",
-        "UNITS": "a table of ours",
+        "rows": "a registered name of ours",
     },
     "mlm_ops/warehouse/sql.py": {
         "name(column)": "a quoted name, or a rendered expression",
