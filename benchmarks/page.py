@@ -91,7 +91,7 @@ CLOSING = """## Where it loses
 - A million groups of three rows: moments save little where groups are as small as that.
 - A stored analysis: tables, random effects of every unit, influence and drift take more than ten times as long as the
   fits.
-- A refreshed day in which most groups have rows: grouping, logging and storing it costs a fifth of a scan of
+- A refreshed day in which most groups have rows: grouping, logging and storing it costs a quarter of a scan of
   everything. Finding out that nothing has changed reads every row once.
 - Crossed factors: exact, so that time grows with the third power of the smaller factor's effects. gpboost's iterative
   method is approximate and does not.
