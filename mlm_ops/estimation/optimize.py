@@ -111,7 +111,8 @@ def minimise(criterion: Criterion, start: Array | None = None) -> Optimum:
     Parameters
     ----------
     start
-        Where to begin; by default independent effects of moderate size.
+        Where to begin; by default where `Criterion.start` says, and of few rows whose variance ends at zero once more
+        with large effects.
 
     Returns
     -------

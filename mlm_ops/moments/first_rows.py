@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mlm_ops.language.model import Variable
 from mlm_ops.moments.arrays import Array, Codes
 from mlm_ops.moments.needs import Needs
 from mlm_ops.moments.rank import VALUE_ROUNDING
@@ -38,11 +40,18 @@ def survey_first_rows(source: Source, needs: Needs) -> Survey | None:
     varying = frozenset(
         number for number, own in zip(needs.numbers, values, strict=True) if _varies_within(own, units_of_rows)
     )
-    survey = Survey(n_rows, n_rows, dict.fromkeys(needs.gaps(), 0), centers, {}, {}, varying)
+    survey = survey_of_complete_rows(needs, n_rows, centers, varying)
     if long_numbers(source, survey):
         return None
     check_whole_numbers(source, needs, survey)
     return survey
+
+
+def survey_of_complete_rows(
+    needs: Needs, n_rows: int, centers: Mapping[Variable, float], varying: frozenset[Variable]
+) -> Survey:
+    """Make the survey of rows of numbers of which none misses a value."""
+    return Survey(n_rows, n_rows, dict.fromkeys(needs.gaps(), 0), centers, {}, {}, varying)
 
 
 def _first_rows(source: Source, needs: Needs) -> tuple[list[NDArray[Any]], list[Array]] | None:

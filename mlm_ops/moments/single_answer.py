@@ -49,7 +49,7 @@ class Answer:
 
     Attributes
     ----------
-    described
+    types
         SQL type of every column of the relation.
     survey, missing
         The one row of these macros, by column.

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from mlm_ops.language.columns import atoms
 from mlm_ops.language.model import PLAIN, Column, Factor, Model, columns_of, walk
-from mlm_ops.moments.first_rows import survey_first_rows
+from mlm_ops.moments.first_rows import survey_first_rows, survey_of_complete_rows
 from mlm_ops.moments.needs import Needs, find_needs, needs_of
 from mlm_ops.moments.one_pass import FAR, has_products
 from mlm_ops.moments.record import Schema
@@ -82,7 +82,7 @@ class FirstRows:
         """A survey of so many complete rows."""
         centers = dict(zip(needs.numbers, self.centers, strict=True))
         varying = frozenset(needs.numbers[place] for place in self.varying)
-        return Survey(n_rows, n_rows, dict.fromkeys(needs.gaps(), 0), centers, {}, {}, varying)
+        return survey_of_complete_rows(needs, n_rows, centers, varying)
 
 
 class SingleStatement:
@@ -127,7 +127,13 @@ class SingleStatement:
         )
 
     def sql(self, guess: FirstRows | None = None) -> str:
-        """The statement."""
+        """The statement.
+
+        Parameters
+        ----------
+        guess
+            What the first rows told, which the statement checks; without it everything is computed.
+        """
         needs, residual = self.needs, self.model.residual
         strata = {c: identifier(name) for c, name in self._strata.items()}
         pairs = [(identifier(whole), identifier(text)) for whole, text in self._keys.values()]

@@ -266,7 +266,7 @@ def is_reserved(word: str) -> bool:
 
 
 def limit_memory(connection: duckdb.DuckDBPyConnection, limit: str) -> None:
-    """Let DuckDB keep less in memory, some megabytes; a lower limit stays, and so does one that it cannot leave."""
+    """Let DuckDB keep less in memory, some megabytes; a limit below a gigabyte stays, or one that it cannot leave."""
     ((current,),) = connection.execute("select current_setting('memory_limit')").fetchall()
     if current.endswith(("GiB", "TiB")):
         with suppress(duckdb.OutOfMemoryException):
