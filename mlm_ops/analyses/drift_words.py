@@ -47,10 +47,11 @@ def drift_sentence(drift: pl.DataFrame) -> str | None:
     )
     differ = "differ" if n_flagged > 1 else "differs"
     which = f"{count(n_flagged)} of {count(n)} numbers {differ} from {runs} by more than chance"
-    return f"{which}, most clearly {_change(clearest.row(0, named=True))}"
+    return f"{which}, most clearly {change_in_words(clearest.row(0, named=True))}"
 
 
-def _change(row: Mapping[str, Any]) -> str:
+def change_in_words(row: Mapping[str, Any]) -> str:
+    """What a number was before and is now, a row of table ``drift``: its name, its model, and p if there is one."""
     p = "" if row["p_adjusted"] is None else f" (adjusted p {after_p(row['p_adjusted'])})"
     before, now = (cell(name, row[name]) for name in ("before", "now"))
     return f"{_name(row)} of model {row['model']}: {before} before, {now} now{p}"

@@ -79,7 +79,9 @@ def test_the_check_warns_by_name(connection):
     )
     changes = found.metadata["changes"].text
     for against in ("previous", "baseline"):
-        assert f"m fixed_effect within(ses) 2.191 -> 3.191 against the {against} run" in changes
+        assert (
+            f"within(ses) of model m: 2.191 before, 3.191 now (adjusted p <0.001) against the {against} run" in changes
+        )
     assert no_drift(read_latest(connection, "drift").clear()).description == "There is no earlier run to compare with."
 
 

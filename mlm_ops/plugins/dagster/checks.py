@@ -10,13 +10,13 @@ import dagster as dg
 import polars as pl
 
 from mlm_ops.analyses.centered_agreement import TableDifference
-from mlm_ops.analyses.drift_words import drift_sentence, one_row_a_number
+from mlm_ops.analyses.drift_words import change_in_words, drift_sentence, one_row_a_number
 from mlm_ops.language.model import GroupingFactor, group_name
 from mlm_ops.moments.record import Moments
 from mlm_ops.plugins.dagster.metadata import Metadata, numbers
 from mlm_ops.results.doubts import FEW_GROUPS, few_groups
 from mlm_ops.results.fit import Fit
-from mlm_ops.results.words import after_p, cell, p_value
+from mlm_ops.results.words import after_p, cell
 from mlm_ops.structural.fit import SemFit
 
 #: Two ways through the same sums differ by rounding only.
@@ -224,7 +224,7 @@ def no_drift(drift: pl.DataFrame) -> dg.AssetCheckResult:
     rows = one_row_a_number(drift)
     flagged = rows.filter("flagged")
     changes = "; ".join(
-        f"{_parameter(row)} {_change(row)} against the {row['against']} run" for row in flagged.iter_rows(named=True)
+        f"{change_in_words(row)} against the {row['against']} run" for row in flagged.iter_rows(named=True)
     )
     sentence = drift_sentence(drift)
     description = "There is no earlier run to compare with."
@@ -233,10 +233,7 @@ def no_drift(drift: pl.DataFrame) -> dg.AssetCheckResult:
     elif rows.height:
         runs = ", ".join(rows["against"].unique(maintain_order=True))
         nearest = rows.drop_nulls("p_adjusted").sort("p_adjusted", maintain_order=True).head(1).to_dicts()
-        smallest = "".join(
-            f"; the smallest adjusted p is {p_value(row['p_adjusted'])}, of {_parameter(row)}, {_change(row)}"
-            for row in nearest
-        )
+        smallest = "".join(f"; the smallest adjusted p is that of {change_in_words(row)}" for row in nearest)
         description = f"No parameter is flagged against the run it is compared with ({runs}){smallest}."
     return dg.AssetCheckResult(
         check_name="no_drift",
@@ -245,14 +242,6 @@ def no_drift(drift: pl.DataFrame) -> dg.AssetCheckResult:
         description=description,
         metadata={"compared": rows.height, "flagged": flagged.height, **({"changes": changes} if changes else {})},
     )
-
-
-def _parameter(row: Mapping[str, Any]) -> str:
-    return f"{row['model']} {' '.join(str(row[c]) for c in ('kind', 'group', 'term', 'other') if row[c] is not None)}"
-
-
-def _change(row: Mapping[str, Any]) -> str:
-    return f"{cell('before', row['before'])} -> {cell('now', row['now'])}"
 
 
 def sem_converged(fit: SemFit) -> dg.AssetCheckResult:
