@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from mlm_ops.results.export.table_files import side_by_side, write_table
     from mlm_ops.results.fit import Fit
     from mlm_ops.results.fitting import fit
-    from mlm_ops.structural.fit import SemFit
-    from mlm_ops.structural.fitting import sem
-    from mlm_ops.structural.mplus_reader import from_mplus
+    from mlm_ops.structural.mplus.reader import from_mplus
+    from mlm_ops.structural.results.fit import SemFit
+    from mlm_ops.structural.results.fitting import sem
 
 __all__ = [
     "AnalysisError",
@@ -48,13 +48,13 @@ if PathFinder.find_spec("dagster") is None:
 _LAZY = {
     "Fit": "mlm_ops.results.fit",
     "MultilevelAnalysis": "mlm_ops.plugins.dagster.component",
-    "SemFit": "mlm_ops.structural.fit",
+    "SemFit": "mlm_ops.structural.results.fit",
     "compare": "mlm_ops.results.comparing",
     "fit": "mlm_ops.results.fitting",
-    "from_mplus": "mlm_ops.structural.mplus_reader",
+    "from_mplus": "mlm_ops.structural.mplus.reader",
     "read_moments": "mlm_ops.moments.from_macros",
     "report": "mlm_ops.reports.page.report",
-    "sem": "mlm_ops.structural.fitting",
+    "sem": "mlm_ops.structural.results.fitting",
     "side_by_side": "mlm_ops.results.export.table_files",
     "write_table": "mlm_ops.results.export.table_files",
 }

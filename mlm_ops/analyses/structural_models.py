@@ -8,9 +8,9 @@ from mlm_ops.analyses.errors_in_context import model_in_errors
 from mlm_ops.analyses.rows import open_rows
 from mlm_ops.logs import tell_fit
 from mlm_ops.results.tables.suppression import publishable
-from mlm_ops.structural import tables as structural_tables
-from mlm_ops.structural.fitting import collect_sem, fit_sem
-from mlm_ops.structural.grouped_statistics import lost_groups
+from mlm_ops.structural.results import tables as structural_tables
+from mlm_ops.structural.results.fitting import collect_sem, fit_sem
+from mlm_ops.structural.statistics.grouped import lost_groups
 
 if TYPE_CHECKING:
     import duckdb
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from mlm_ops.analyses.file.analysis import Analysis
     from mlm_ops.moments.record import Moments
-    from mlm_ops.structural.fit import SemFit
-    from mlm_ops.structural.request import SemRequest
+    from mlm_ops.structural.language.request import SemRequest
+    from mlm_ops.structural.results.fit import SemFit
 
 
 def sem_tables(analysis: Analysis, name: str, fitted: SemFit, moments: Moments) -> dict[str, pl.DataFrame]:

@@ -76,7 +76,7 @@ def fit_mplus(options: Namespace) -> int:
         raise MlmError(
             f"An Mplus input is fitted to one data file: {command('fit', shlex.quote(options.what))} data.csv"
         )
-    from mlm_ops.structural.mplus_reader import from_mplus
+    from mlm_ops.structural.mplus.reader import from_mplus
 
     model = from_mplus(Path(options.what))
 

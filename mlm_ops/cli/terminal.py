@@ -17,8 +17,8 @@ from mlm_ops.results.criteria import CRITERIA, comparable
 from mlm_ops.results.text.centering import remarks, versions_table
 from mlm_ops.results.text.side_by_side import NOTE_SUBJECTS, footnotes
 from mlm_ops.results.words import CONTROL_CHARACTERS, REPLACEMENT, message, one_line, visible
-from mlm_ops.structural.largest_indices import MOST_SHOWN, by_size, remarks_on_indices
-from mlm_ops.structural.random_paths import without_random_paths
+from mlm_ops.structural.results.largest_indices import MOST_SHOWN, by_size, remarks_on_indices
+from mlm_ops.structural.results.random_paths import without_random_paths
 
 #: Why `icc` here and in the tables of models differ a little.
 DECOMPOSITION_NOTE = "by analysis of variance of each variable alone; the icc of a model is by its estimator"

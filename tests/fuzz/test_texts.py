@@ -10,9 +10,9 @@ import pytest
 from mlm_ops.analyses.file.analysis import parse_analysis
 from mlm_ops.language.level_equations import parse_model
 from mlm_ops.language.structures import parse_residual
-from mlm_ops.structural.parameters import parameter_table
-from mlm_ops.structural.ready_models import expand_ready_model
-from mlm_ops.structural.syntax import parse_sem
+from mlm_ops.structural.language.parameters import parameter_table
+from mlm_ops.structural.language.ready_models import expand_ready_model
+from mlm_ops.structural.language.syntax import parse_sem
 from tests.fuzz.check import faults, mutated
 
 PIECES = [

@@ -15,9 +15,9 @@ import mlm_ops as mlm
 from mlm_ops.errors import FormulaError
 from mlm_ops.language.formula import parse_formula
 from mlm_ops.language.model import Function, label
-from mlm_ops.structural.derived import evaluate_definitions
-from mlm_ops.structural.parameters import parameter_table
-from mlm_ops.structural.syntax import parse_sem
+from mlm_ops.structural.algebra.derived import evaluate_definitions
+from mlm_ops.structural.language.parameters import parameter_table
+from mlm_ops.structural.language.syntax import parse_sem
 from mlm_ops.warehouse.sql import expression
 
 VALUES = {"a": 1.5, "b": -2.0, "c": 3.0}

@@ -12,9 +12,9 @@ from mlm_ops.errors import FormulaError
 from mlm_ops.language.formula import parse_formula
 from mlm_ops.language.level_equations import parse_model
 from mlm_ops.language.structures import parse_residual
-from mlm_ops.structural.parameters import parameter_table
-from mlm_ops.structural.ready_models import expand_ready_model
-from mlm_ops.structural.syntax import parse_sem
+from mlm_ops.structural.language.parameters import parameter_table
+from mlm_ops.structural.language.ready_models import expand_ready_model
+from mlm_ops.structural.language.syntax import parse_sem
 
 SEM = "level: 1\n y ~ a*x\nlevel: 2\n y ~ w"
 LEVELS = "level 1: y ~ x\nlevel 2:\n  intercept: random"

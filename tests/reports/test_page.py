@@ -24,7 +24,7 @@ from mlm_ops.reports.page.sections import SECTIONS, main_model
 from mlm_ops.reports.pictures import PICTURES
 from mlm_ops.reports.pictures.words import figure, percent, shown
 from mlm_ops.results.words import count, p_value, visible
-from mlm_ops.structural.tables import sem_tables
+from mlm_ops.structural.results.tables import sem_tables
 from tests.reports.pages import HOSTILE, hostile, parsed, policy_hash
 from tests.reports.stores import CASES, HSB, Store, write_store
 from tests.structural.cases import data

@@ -7,8 +7,8 @@ import re
 import pytest
 
 from mlm_ops import FormulaError
-from mlm_ops.structural.parameters import parameter_table
-from mlm_ops.structural.syntax import parse_sem
+from mlm_ops.structural.language.parameters import parameter_table
+from mlm_ops.structural.language.syntax import parse_sem
 from tests.specification.examples import ROOT, blocks, check_printed, page
 
 PAGE = "from_mplus_and_lavaan"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mlm_ops.analyses.file.analysis import parse_analysis
-from mlm_ops.structural.fit import SemFit
+from mlm_ops.structural.results.fit import SemFit
 from tests.specification.examples import ROOT, blocks, page, printed_by
 
 #: The pictures that are of this page's models alone, and the name that the page has for each.

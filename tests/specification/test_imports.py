@@ -52,8 +52,11 @@ HEAVY += (
 REPORTS = ("pictures", "drawing", "page")
 PICTURES_IMPORT = {"polars", "mlm_ops.errors", "mlm_ops.results.words", "mlm_ops.warehouse.sql", "mlm_ops.reports"}
 PICTURES_IMPORT |= {"mlm_ops.language.spelling"}
+#: The folders of the room of structural models, from the lowest up, the same rooms as the house has.
+STRUCTURAL = ("language", "algebra", "statistics", "likelihood", "estimation", "table_columns", "inference")
+STRUCTURAL += ("results", "mplus")
 #: The one way upwards: methods of these look a picture up by the public name of a room above, which imports neither.
-LOOK_UP_PICTURES = {"results/fit.py", "structural/fit.py"}
+LOOK_UP_PICTURES = {"results/fit.py", "structural/results/fit.py"}
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 
@@ -158,6 +161,31 @@ def test_a_rule_breaker_among_reports_is_found():
     tree = ast.parse("import duckdb, vl_convert\nfrom mlm_ops.reports.drawing.svg import draw_svg")
     broken = reports_rules_broken("pictures", tree)
     assert broken == ["mlm_ops.reports.drawing.svg", "vl_convert", "duckdb", "vl_convert"]
+
+
+def structural_rules_broken(folder: str, tree: ast.Module) -> list[str]:
+    """What a file of a folder of `STRUCTURAL` imports from one above, for its annotations too."""
+    names = [name.split(".") for name in imported(tree, f"mlm_ops.structural.{folder}")]
+    inside = [parts for parts in names if parts[:2] == ["mlm_ops", "structural"]]
+    order = {name: position for position, name in enumerate(STRUCTURAL)}
+    return [".".join(parts) for parts in inside if order[parts[2]] > order[folder]]
+
+
+@pytest.mark.parametrize("folder", STRUCTURAL)
+def test_structural_models_import_one_way(folder):
+    place = PACKAGE / "structural" / folder
+    for path in sorted(place.glob("*.py")) if place.is_dir() else [place.with_suffix(".py")]:
+        assert structural_rules_broken(folder, ast.parse(path.read_text())) == [], path
+
+
+def test_structural_models_have_no_other_files():
+    names = {path.stem for path in (PACKAGE / "structural").iterdir() if not path.name.startswith("__")}
+    assert names == set(STRUCTURAL)
+
+
+def test_a_rule_breaker_among_structural_models_is_found():
+    tree = ast.parse("from mlm_ops.structural.results.fit import SemFit\nfrom mlm_ops.structural.language import model")
+    assert structural_rules_broken("inference", tree) == ["mlm_ops.structural.results.fit"]
 
 
 @pytest.mark.parametrize("name", sorted(LOOKED_UP))

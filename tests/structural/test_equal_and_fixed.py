@@ -7,8 +7,8 @@ import pytest
 
 import mlm_ops as mlm
 from mlm_ops.errors import FormulaError
-from mlm_ops.structural.parameters import parameter_table
-from mlm_ops.structural.syntax import parse_sem
+from mlm_ops.structural.language.parameters import parameter_table
+from mlm_ops.structural.language.syntax import parse_sem
 from tests.structural.cases import data
 
 BETWEEN = "\nlevel: 2\n f =~ y1 + y2 + y3"

@@ -12,14 +12,14 @@ import mlm_ops as mlm
 from mlm_ops import DataError, IdentificationError
 from mlm_ops.moments.collect import collect
 from mlm_ops.results.words import cell
-from mlm_ops.structural.fitting import fit_sem
-from mlm_ops.structural.likelihood import Likelihood
-from mlm_ops.structural.matrices import build_structure
-from mlm_ops.structural.parameters import moments_model, parameter_table
-from mlm_ops.structural.request import sem_request
-from mlm_ops.structural.starts import starting_values
-from mlm_ops.structural.statistics import two_level_statistics
-from mlm_ops.structural.syntax import parse_sem
+from mlm_ops.structural.algebra.matrices import build_structure
+from mlm_ops.structural.estimation.starts import starting_values
+from mlm_ops.structural.language.parameters import moments_model, parameter_table
+from mlm_ops.structural.language.request import sem_request
+from mlm_ops.structural.language.syntax import parse_sem
+from mlm_ops.structural.likelihood.random_intercepts import Likelihood
+from mlm_ops.structural.results.fitting import fit_sem
+from mlm_ops.structural.statistics.from_moments import two_level_statistics
 from mlm_ops.warehouse.source import open_source
 from tests.structural.cases import NAMES, case, data, fitted
 

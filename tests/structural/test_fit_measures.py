@@ -11,8 +11,8 @@ import polars as pl
 import pytest
 
 import mlm_ops as mlm
-from mlm_ops.structural.likelihood import Likelihood
-from mlm_ops.structural.scaling import scaling_trace
+from mlm_ops.structural.inference.scaling import scaling_trace
+from mlm_ops.structural.likelihood.random_intercepts import Likelihood
 from tests.structural.cases import REFERENCE, case, data, fitted
 
 
@@ -238,7 +238,7 @@ def test_a_difference_that_is_not_positive_is_taken_at_the_smaller_model(monkeyp
     assert ratio["scaling"] == "differences"
     # a chance that data seldom give: the larger model's own trace is below the smaller one's
     traces = iter((10.0, 11.0))
-    monkeypatch.setattr("mlm_ops.structural.comparison.scaling_trace", lambda estimate: next(traces))
+    monkeypatch.setattr("mlm_ops.structural.inference.comparison.scaling_trace", lambda estimate: next(traces))
     other = restricted.compare(of_mlr_cfa()).row(0, named=True)
     assert other["scaling"] == "at the smaller model"
     assert other["scaling_factor"] > 0

@@ -26,10 +26,10 @@ from mlm_ops.analyses.run import collect_analysis
 from mlm_ops.analyses.structural_models import fit_analysis_sem
 from mlm_ops.errors import DataError, MlmError
 from mlm_ops.language.options import GroupEqual
-from mlm_ops.structural.defaults import filled_items, model_variables
-from mlm_ops.structural.grouping import kind_of
-from mlm_ops.structural.recentre import recentre_function
-from mlm_ops.structural.syntax import parse_sem
+from mlm_ops.structural.estimation.recentre import recentre_function
+from mlm_ops.structural.language.defaults import filled_items, model_variables
+from mlm_ops.structural.language.grouping import kind_of
+from mlm_ops.structural.language.syntax import parse_sem
 from tests.structural.cases import REFERENCE, data
 
 LOG_LIKELIHOOD, ESTIMATE, STD_ERROR, CHI_SQUARE, SCALED = 1e-5, 0.01, 0.01, 1e-3, 0.02

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import mlm_ops as mlm
-from mlm_ops.structural.ready_models import expand_ready_model
+from mlm_ops.structural.language.ready_models import expand_ready_model
 from tests.structural.cases import data, fitted
 
 LINE = "cfa: f =~ y1 + y2 + y3; g =~ y4 + y5 + y6"

@@ -15,14 +15,14 @@ from mlm_ops.analyses.file.analysis import parse_analysis
 from mlm_ops.analyses.run import fit_analysis
 from mlm_ops.moments.patterns import complete_units
 from mlm_ops.moments.record import merge
-from mlm_ops.structural.cluster_likelihood import ClusterLikelihood
-from mlm_ops.structural.fitting import collect_sem, fit_sem
-from mlm_ops.structural.matrices import build_structure
-from mlm_ops.structural.missing import statistics_of_patterns
-from mlm_ops.structural.parameters import parameter_table
-from mlm_ops.structural.request import sem_request
-from mlm_ops.structural.starts import starting_values
-from mlm_ops.structural.syntax import parse_sem
+from mlm_ops.structural.algebra.matrices import build_structure
+from mlm_ops.structural.estimation.starts import starting_values
+from mlm_ops.structural.language.parameters import parameter_table
+from mlm_ops.structural.language.request import sem_request
+from mlm_ops.structural.language.syntax import parse_sem
+from mlm_ops.structural.likelihood.cluster_likelihood import ClusterLikelihood
+from mlm_ops.structural.results.fitting import collect_sem, fit_sem
+from mlm_ops.structural.statistics.missing import statistics_of_patterns
 from mlm_ops.warehouse.source import open_source
 from tests.structural.cases import data, slope_case
 from tests.structural.simulation import STUDIES

@@ -13,9 +13,9 @@ import mlm_ops as mlm
 import mlm_ops.cli.main as cli
 from mlm_ops import AnalysisError, DataError, FormulaError
 from mlm_ops.analyses.file.analysis import parse_analysis
-from mlm_ops.structural.mplus_commands import new_names
-from mlm_ops.structural.parameters import parameter_table
-from mlm_ops.structural.syntax import parse_sem
+from mlm_ops.structural.language.parameters import parameter_table
+from mlm_ops.structural.language.syntax import parse_sem
+from mlm_ops.structural.mplus.commands import new_names
 from mlm_ops.warehouse.sql import render
 from tests.structural import test_groups as groups
 from tests.structural.cases import NAMES, case, data, fitted, slope_case

@@ -10,17 +10,18 @@ import pytest
 
 import mlm_ops as mlm
 from mlm_ops import FormulaError, IdentificationError
-from mlm_ops.structural import quadrature, search
-from mlm_ops.structural.cluster_sums import sums_of_complete_rows
-from mlm_ops.structural.fitting import collect_sem
-from mlm_ops.structural.matrices import build_structure
-from mlm_ops.structural.missing import statistics_of_patterns
-from mlm_ops.structural.parameters import parameter_table
-from mlm_ops.structural.quadrature import unadapted
-from mlm_ops.structural.request import sem_request
-from mlm_ops.structural.starts import starting_values
-from mlm_ops.structural.statistics import two_level_statistics
-from mlm_ops.structural.syntax import parse_sem
+from mlm_ops.structural.algebra.matrices import build_structure
+from mlm_ops.structural.estimation import search
+from mlm_ops.structural.estimation.starts import starting_values
+from mlm_ops.structural.language.parameters import parameter_table
+from mlm_ops.structural.language.request import sem_request
+from mlm_ops.structural.language.syntax import parse_sem
+from mlm_ops.structural.likelihood import quadrature
+from mlm_ops.structural.likelihood.quadrature import unadapted
+from mlm_ops.structural.results.fitting import collect_sem
+from mlm_ops.structural.statistics.cluster_sums import sums_of_complete_rows
+from mlm_ops.structural.statistics.from_moments import two_level_statistics
+from mlm_ops.structural.statistics.missing import statistics_of_patterns
 from mlm_ops.warehouse.source import open_source
 from tests.structural.cases import data, slope_case
 from tests.structural.simulation import STUDIES

@@ -9,10 +9,10 @@ import pytest
 import mlm_ops as mlm
 from mlm_ops import FormulaError, SemFit
 from mlm_ops.moments.collect import collect
-from mlm_ops.structural.fitting import _observed_means
-from mlm_ops.structural.parameters import moments_model, parameter_table
-from mlm_ops.structural.ready_models import FORMS, expand_ready_model
-from mlm_ops.structural.syntax import parse_sem
+from mlm_ops.structural.language.parameters import moments_model, parameter_table
+from mlm_ops.structural.language.ready_models import FORMS, expand_ready_model
+from mlm_ops.structural.language.syntax import parse_sem
+from mlm_ops.structural.results.fitting import _observed_means
 from mlm_ops.warehouse.source import open_source
 from tests.structural.cases import case, data
 

@@ -14,15 +14,15 @@ from polars.testing import assert_frame_equal
 
 import mlm_ops as mlm
 from mlm_ops import SemFit
-from mlm_ops.structural.cluster_likelihood import ClusterLikelihood
-from mlm_ops.structural.cluster_sums import sums_of_complete_rows
-from mlm_ops.structural.estimate import SemEstimate
-from mlm_ops.structural.largest_indices import largest_indices
-from mlm_ops.structural.likelihood import Likelihood
-from mlm_ops.structural.matrices import build_structure
-from mlm_ops.structural.parameters import ParameterTable, parameter_table
-from mlm_ops.structural.score_tests import ScoreTest, score_tests
-from mlm_ops.structural.syntax import parse_sem
+from mlm_ops.structural.algebra.matrices import build_structure
+from mlm_ops.structural.estimation.estimate import SemEstimate
+from mlm_ops.structural.inference.score_tests import ScoreTest, score_tests
+from mlm_ops.structural.language.parameters import ParameterTable, parameter_table
+from mlm_ops.structural.language.syntax import parse_sem
+from mlm_ops.structural.likelihood.cluster_likelihood import ClusterLikelihood
+from mlm_ops.structural.likelihood.random_intercepts import Likelihood
+from mlm_ops.structural.results.largest_indices import largest_indices
+from mlm_ops.structural.statistics.cluster_sums import sums_of_complete_rows
 from tests.structural.cases import REFERENCE, data
 from tests.structural.test_missing import with_holes
 from tests.structural.test_slopes import chain_rows, dense_deviance

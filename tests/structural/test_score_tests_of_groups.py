@@ -17,10 +17,10 @@ import polars as pl
 import pytest
 
 import mlm_ops as mlm
-from mlm_ops.structural.estimate import SemEstimate
-from mlm_ops.structural.matrices import structure_of
-from mlm_ops.structural.parameters import ParameterTable
-from mlm_ops.structural.score_tests import ScoreTest, score_tests
+from mlm_ops.structural.algebra.matrices import structure_of
+from mlm_ops.structural.estimation.estimate import SemEstimate
+from mlm_ops.structural.inference.score_tests import ScoreTest, score_tests
+from mlm_ops.structural.language.parameters import ParameterTable
 from tests.structural.cases import REFERENCE
 from tests.structural.test_groups import CFA, fitted, rows
 from tests.structural.test_missing import with_holes

@@ -12,14 +12,14 @@ import pytest
 import mlm_ops as mlm
 from mlm_ops import DataError, FormulaError, MlmError
 from mlm_ops.moments.collect import collect
-from mlm_ops.structural.cluster_likelihood import ClusterLikelihood
-from mlm_ops.structural.cluster_sums import sums_of_complete_rows
-from mlm_ops.structural.likelihood import Likelihood
-from mlm_ops.structural.matrices import build_structure
-from mlm_ops.structural.parameters import moments_model, parameter_table
-from mlm_ops.structural.starts import starting_values
-from mlm_ops.structural.statistics import two_level_statistics
-from mlm_ops.structural.syntax import parse_sem
+from mlm_ops.structural.algebra.matrices import build_structure
+from mlm_ops.structural.estimation.starts import starting_values
+from mlm_ops.structural.language.parameters import moments_model, parameter_table
+from mlm_ops.structural.language.syntax import parse_sem
+from mlm_ops.structural.likelihood.cluster_likelihood import ClusterLikelihood
+from mlm_ops.structural.likelihood.random_intercepts import Likelihood
+from mlm_ops.structural.statistics.cluster_sums import sums_of_complete_rows
+from mlm_ops.structural.statistics.from_moments import two_level_statistics
 from mlm_ops.warehouse.source import open_source
 from tests.specification.examples import ROOT
 from tests.structural.cases import case, data, slope_case

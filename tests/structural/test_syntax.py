@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from mlm_ops import FormulaError
-from mlm_ops.structural.parameters import parameter_table
-from mlm_ops.structural.ready_models import expand_ready_model
-from mlm_ops.structural.syntax import parse_sem
+from mlm_ops.structural.language.parameters import parameter_table
+from mlm_ops.structural.language.ready_models import expand_ready_model
+from mlm_ops.structural.language.syntax import parse_sem
 
 
 def rows(text):

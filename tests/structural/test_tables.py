@@ -8,8 +8,8 @@ import pytest
 
 import mlm_ops as mlm
 from mlm_ops.results.tables.columns import with_model
-from mlm_ops.structural.derived import monte_carlo
-from mlm_ops.structural.random_paths import without_random_paths
+from mlm_ops.structural.algebra.derived import monte_carlo
+from mlm_ops.structural.results.random_paths import without_random_paths
 from tests.structural.cases import data, fitted
 from tests.structural.test_slopes import chain_rows
 

@@ -17,7 +17,7 @@ from mlm_ops.plugins.dagster.metadata import Metadata, numbers
 from mlm_ops.results.doubts import FEW_GROUPS, few_groups
 from mlm_ops.results.fit import Fit
 from mlm_ops.results.words import after_p, cell
-from mlm_ops.structural.fit import SemFit
+from mlm_ops.structural.results.fit import SemFit
 
 #: Two ways through the same sums differ by rounding only.
 AGREEMENT = 1e-9

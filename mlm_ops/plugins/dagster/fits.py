@@ -33,7 +33,7 @@ from mlm_ops.plugins.dagster.metadata import (
 )
 from mlm_ops.plugins.dagster.pictures import pictures_metadata, report_model
 from mlm_ops.results.text.side_by_side import side_by_side
-from mlm_ops.structural.largest_indices import largest_indices
+from mlm_ops.structural.results.largest_indices import largest_indices
 from mlm_ops.warehouse.connection import Connection
 
 #: Rows, and seconds since the last writing, beyond which results are written before the step ends: so that those of a

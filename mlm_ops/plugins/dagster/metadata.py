@@ -22,8 +22,8 @@ from mlm_ops.results.tables.columns import KEYS, SQL_TYPES, ColumnTypes
 from mlm_ops.results.tables.descriptions import COLUMNS
 from mlm_ops.results.text.tables import cell_table
 from mlm_ops.results.words import code_block, counts, statistic, visible
-from mlm_ops.structural.fit import SemFit
-from mlm_ops.structural.random_paths import without_random_paths
+from mlm_ops.structural.results.fit import SemFit
+from mlm_ops.structural.results.random_paths import without_random_paths
 
 Metadata = dict[str, dg.MetadataValue]
 

@@ -29,9 +29,9 @@ from mlm_ops.reports.pictures.rows import Tables, table
 from mlm_ops.reports.pictures.series import KEYS
 from mlm_ops.reports.pictures.words import shown, unit, unit_name, units
 from mlm_ops.results.words import cell, count
-from mlm_ops.structural.invariance_steps import SHOWN, remarks
-from mlm_ops.structural.largest_indices import largest_indices, remarks_on_indices
-from mlm_ops.structural.random_paths import without_random_paths
+from mlm_ops.structural.inference.invariance_steps import SHOWN, remarks
+from mlm_ops.structural.results.largest_indices import largest_indices, remarks_on_indices
+from mlm_ops.structural.results.random_paths import without_random_paths
 
 #: Tables with a column of units.
 _OF_UNITS = ("groups", "unit_lines", "random_effects", "diagnostics", "sem_scores")

@@ -1,0 +1,1 @@
+"""The likelihoods of two-level structural models: deviance, derivatives, and the scores of clusters."""

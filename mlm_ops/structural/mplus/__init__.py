@@ -1,0 +1,1 @@
+"""Read Mplus input files of two-level models."""
