@@ -66,16 +66,12 @@ def fit_formula(options: Namespace) -> int:
 
 
 def fit_mplus(options: Namespace) -> int:
-    """Fit the model of an Mplus input file to a data file and print the fit; nothing is written."""
+    """Fit the model of an Mplus input file to a data file, or to its own, and print the fit; nothing is written."""
     own_options = ("database", "allow_files", *_OF_FORMULAS, "covariance")
     conflicts = [name for name in own_options if getattr(options, name)]
     if conflicts:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in conflicts)
         raise MlmError(f"An Mplus input sets its options itself. Got {names} beside {options.what}; drop them.")
-    if options.data is None:
-        raise MlmError(
-            f"An Mplus input is fitted to one data file: {command('fit', shlex.quote(options.what))} data.csv"
-        )
     from mlm_ops.structural.mplus.reader import from_mplus
 
     model = from_mplus(Path(options.what))
@@ -85,7 +81,10 @@ def fit_mplus(options: Namespace) -> int:
         tell_fit(fitted, int(fitted.estimate.statistics.n_obs), fitted.estimate.log_likelihood)
         print(visible("\n".join([*(f"Note: {remark}" for remark in model.remarks), str(fitted)])))
 
-    with_rows(options, show)
+    if options.data is None:
+        show(None, None)
+    else:
+        with_rows(options, show)
     return 0
 
 

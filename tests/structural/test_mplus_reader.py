@@ -213,7 +213,7 @@ def test_a_random_slope_and_its_intercept_are_uncorrelated_unless_with_says_othe
 def test_a_column_of_no_list_has_a_part_at_each_level():
     model = read("%WITHIN%\n y ON x;\n%BETWEEN%\n y ON w;", within="v", use="y x v w")
     assert model.text == "level: 1\n  y ~ x\nlevel: 2\n  y ~ w\n  x ~~ x"
-    assert model.remarks == ("DATA plays no part here.", "Not in the model, and left out: v.")
+    assert model.remarks == ("Not in the model, and left out: v.",)
 
 
 def test_lists_labels_and_values():
@@ -481,14 +481,108 @@ def test_the_command_line_fits_an_mplus_input(tmp_path, capsys):
     path.write_text(HEAD.format(model=model, use="y x w", within="x", between="w", more=""))
     assert cli.main(["fit", str(path), str(rows)]) == 0
     printed = capsys.readouterr().out
-    assert printed.startswith("Note: DATA plays no part here.\nNote: OUTPUT plays no part here.\n")
+    assert printed.startswith("Note: OUTPUT plays no part here.\n")
     assert str(mlm.from_mplus(path).fit(rows)).splitlines()[5] in printed
     assert cli.main(["fit", str(path), str(rows), "--estimator", "ml"]) == 2
     assert f"An Mplus input sets its options itself. Got --estimator beside {path}; drop them." in (
         " ".join(capsys.readouterr().err.split())
     )
     assert cli.main(["fit", str(path)]) == 2
-    assert "An Mplus input is fitted to one data file: " in capsys.readouterr().err
+    assert "The data file of the Mplus input is not there. Looked for " in " ".join(capsys.readouterr().err.split())
+
+
+PLAIN = """DATA: FILE = rows.dat;{more}
+VARIABLE: NAMES = g y x w;  CLUSTER = g;  WITHIN = x;  BETWEEN = w;{missing}
+ANALYSIS: TYPE = TWOLEVEL;
+MODEL: %WITHIN% y ON x;  %BETWEEN% y ON w;
+"""
+#: How Mplus' free format may separate the numbers of a row.
+SEPARATED = {
+    "blanks": lambda row: " ".join(f"{value:>24}" for value in row),
+    "commas": ",".join,
+    "tabs": "\t".join,
+    "one blank": " ".join,
+    "commas and blanks": ", ".join,
+}
+
+
+def write_input(folder, separate, more="", missing=""):
+    """An input and its data file, and the rows with their names."""
+    rows = some_rows(60).select("g", "y", "x", "w")
+    lines = [separate([repr(value) for value in row]) for row in rows.iter_rows()]
+    (folder / "rows.dat").write_text("\n".join(lines) + "\n")
+    (folder / "model.inp").write_text(PLAIN.format(more=more, missing=missing))
+    return rows
+
+
+@pytest.mark.parametrize("separated", SEPARATED)
+def test_the_data_file_of_an_input_has_the_names_of_the_input(tmp_path, separated):
+    rows = write_input(tmp_path, SEPARATED[separated])
+    model = mlm.from_mplus(tmp_path / "model.inp")
+    expected = model.fit(rows).parameters
+    for fit in (model.fit(), model.fit(tmp_path / "rows.dat"), model.fit(str(tmp_path / "rows.dat"))):
+        assert fit.parameters.equals(expected)
+
+
+def test_an_input_is_fitted_to_its_own_data_at_a_terminal(tmp_path, capsys):
+    rows = write_input(tmp_path, SEPARATED["blanks"])
+    assert cli.main(["fit", str(tmp_path / "model.inp")]) == 0
+    assert str(mlm.from_mplus(tmp_path / "model.inp").fit(rows)) in capsys.readouterr().out
+
+
+def test_a_data_file_of_windows_is_found_beside_the_input(tmp_path):
+    rows = write_input(tmp_path, SEPARATED["tabs"])
+    path = tmp_path / "model.inp"
+    path.write_text(path.read_text().replace("rows.dat", r"\"C:\Users\me\rows.dat\""))
+    model = mlm.from_mplus(path)
+    assert model.fit().parameters.equals(model.fit(rows).parameters)
+
+
+def test_signs_of_missing_cells_and_a_number_of_rows(tmp_path):
+    rows = write_input(tmp_path, SEPARATED["commas"], " NOBSERVATIONS = 300;", "  MISSING = *;")
+    path = tmp_path / "rows.dat"
+    cells = [line.split(",") for line in path.read_text().splitlines()]
+    cells[0][1], cells[1][2] = "*", "."
+    path.write_text("".join(",".join(row) + "\n" for row in cells))
+    model = mlm.from_mplus(tmp_path / "model.inp")
+    assert model.missing == "ml"
+    numbered = rows.head(300).with_row_index("row")
+    y, x = pl.when(pl.col("row") > 0).then("y"), pl.when(pl.col("row") != 1).then("x")
+    expected = model.fit(numbered.with_columns(y=y, x=x))
+    assert model.fit().estimate.log_likelihood == pytest.approx(expected.estimate.log_likelihood, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (("FILE = rows.dat", "VARIANCES = NOCHECK"), "The Mplus input names no data file. Write DATA: FILE = …, or"),
+        (("g y x w;", "g y x;"), "rows.dat has 4 columns, and NAMES of the Mplus input lists 3. They have to be"),
+        (
+            ("rows.dat;", "rows.dat; FORMAT = 4F8.2;"),
+            "has a fixed format, which is not read. Got FORMAT = 4F8.2; write",
+        ),
+        (("rows.dat;", "rows.dat; NOBS = many;"), "NOBSERVATIONS of the Mplus input is a number of rows. Got 'many'."),
+        (("rows.dat", "none.dat"), "The data file of the Mplus input is not there. Looked for "),
+    ],
+)
+def test_a_data_file_that_is_not_read_is_told_in_one_sentence(tmp_path, change, sentence):
+    write_input(tmp_path, SEPARATED["commas"])
+    path = tmp_path / "model.inp"
+    text = path.read_text().replace(*change)
+    path.write_text(text.replace("BETWEEN = w;", "").replace("%BETWEEN% y ON w;", "%BETWEEN% y;"))
+    with pytest.raises(DataError) as caught:
+        mlm.from_mplus(path).fit()
+    assert sentence in str(caught.value)
+
+
+def test_words_in_a_data_file_of_mplus_are_told(tmp_path):
+    write_input(tmp_path, SEPARATED["commas"])
+    path = tmp_path / "rows.dat"
+    path.write_text(path.read_text().replace(",", ",a", 1))
+    with pytest.raises(
+        DataError, match=r"rows\.dat holds something else than numbers in y\. Mplus reads numbers alone"
+    ):
+        mlm.from_mplus(tmp_path / "model.inp").fit()
 
 
 def test_ranges_keep_their_zeros():

@@ -75,6 +75,12 @@ def _text(
     return title + end.join(lines) + end
 
 
+def _aligned() -> bytes:
+    """Columns of equal width, as SPSS, SAS and R print them."""
+    rows = [line.split(",") for line in _text(missing=".").splitlines()]
+    return "".join("".join(f"{cell:>12}" for cell in row) + "\n" for row in rows).encode()
+
+
 def _assert_same(fit: mlm.Fit, plain: mlm.Fit) -> None:
     assert fit.n_rows == ROWS
     assert fit.fixed_effects["term"].to_list() == plain.fixed_effects["term"].to_list()
@@ -149,6 +155,17 @@ MESSY: dict[str, tuple[str, bytes, str]] = {
         _text(" ", quote='"', missing="NA", row_names="").encode(),
         f"the space separates, {NAMELESS}",
     ),
+    "aligned columns": ("a.txt", _aligned(), "white space separates, '.' is missing: 12 of 120 cells of y"),
+    "aligned columns in Latin-1": (
+        "a.dat",
+        _aligned().decode().encode("latin-1"),
+        "white space separates, the encoding is Latin-1, '.' is missing: 12 of 120 cells of y",
+    ),
+    "aligned columns, compressed": (
+        "a.dat.zst",
+        pa.compress(_aligned(), codec="zstd", asbytes=True),
+        "white space separates, '.' is missing: 12 of 120 cells of y",
+    ),
     "a title": ("a.csv", _text(title="Table 1\n\n").encode(), ""),
     "comments": ("a.csv", _text(title="# Table 1\n# of two\n").encode(), ""),
     "lines of an old Mac": ("a.csv", _text(end="\r").encode(), ""),
@@ -167,6 +184,40 @@ def test_text_is_read_as_it_was_meant(case: str, tmp_path: Path, plain: mlm.Fit)
     relation = plan_file(tmp_path / name).relation
     connection, _ = read_file(tmp_path / name, "t")
     assert relation is None or connection.sql(f"from {relation}").fetchall() == connection.sql("from t").fetchall()
+
+
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        ("name,score\nAnna  Smith,1\nBo  Lee,2\n", [("Anna  Smith", 1), ("Bo  Lee", 2)]),
+        ("name\tscore\nAnna  Smith\t1\nBo  Lee\t2\n", [("Anna  Smith", 1), ("Bo  Lee", 2)]),
+        ("x\ty\tz\n1\t\t2\n3\t\t4\n", [(1, None, 2), (3, None, 4)]),
+        ("x,   y\n1,   2\n3,   4\n", [(1, 2), (3, 4)]),
+        (" x  y \n 1  2 \n\n 3  4", [(1, 2), (3, 4)]),
+    ],
+)
+def test_blanks_separate_where_nothing_else_does(text: str, rows: list[tuple[object, ...]], tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(text)
+    connection, _ = read_file(tmp_path / "a.txt", "t")
+    assert connection.sql("from t").fetchall() == rows
+
+
+@pytest.mark.parametrize(("name", "delimiter"), [("a.csv", ","), ("a.dat", " " * 8)])
+def test_an_early_row_that_is_too_long_is_named(name: str, delimiter: str, tmp_path: Path) -> None:
+    """DuckDB finds no layout then, and says no more."""
+    rows = "".join(f"{i}{delimiter}{i * i % 7}\n" for i in range(9000))
+    (tmp_path / name).write_text(f"g{delimiter}x\n{rows}9000{delimiter}1{delimiter}2\n")
+    with pytest.raises(DataError, match=r"row 9001 has 3 cells and the first line 2, with '[ ,]' between them"):
+        read_file(tmp_path / name, "t")
+
+
+def test_a_row_of_aligned_columns_that_is_too_long_is_told(tmp_path: Path) -> None:
+    rows = "".join(f"{i:>8}{i * i % 7:>8}\n" for i in range(30_000))
+    (tmp_path / "a.dat").write_text("       g       x\n" + rows + "   30000       1       2\n")
+    with pytest.raises(
+        DataError, match=r"a\.dat cannot be read as dat: line 30002: Expected Number of Columns: 2 Found"
+    ):
+        read_file(tmp_path / "a.dat", "t")
 
 
 def test_text_of_windows(tmp_path: Path) -> None:

@@ -360,7 +360,7 @@ def test_a_file_of_another_kind_is_named_as_one(data: str, connection: duckdb.Du
     with pytest.raises(DataError) as caught:
         open_rows(analysis, connection)
     assert str(caught.value) == (
-        f"The data are a file of a kind that is not read. Got {data}; expected a file that ends in .arrow, .csv, "
+        f"The data are a file of a kind that is not read. Got {data}; expected a file that ends in .arrow, .csv, .dat, "
         ".dta, .feather, .json, .jsonl, .ndjson, .parquet, .sas7bdat, .sav, .tab, .tsv, .txt, .xlsx, a table name "
         "or a SELECT."
     )

@@ -20,7 +20,7 @@ from mlm_ops.language.spelling import list_names
 from mlm_ops.warehouse.files.reading import FileOptions
 
 if TYPE_CHECKING:
-    from mlm_ops.structural.mplus.reader import MplusModel
+    from mlm_ops.structural.mplus.model import MplusModel
 
 #: Keys of a model that may stand instead of its formula; more levels go on like this.
 LEVEL_KEYS = ("level 1", "level 2", "level 3")

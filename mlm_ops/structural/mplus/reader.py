@@ -10,16 +10,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from mlm_ops.errors import DataError, FormulaError
-from mlm_ops.language.options import CONNECTION, MPLUS, Missing, SlopeCentering
+from mlm_ops.errors import FormulaError
+from mlm_ops.language.options import MPLUS, SlopeCentering
 from mlm_ops.structural.language.model import BETWEEN, WITHIN, Item
 from mlm_ops.structural.language.parameters import parameter_table
-from mlm_ops.structural.language.request import sem_request
 from mlm_ops.structural.language.syntax import parse_sem
 from mlm_ops.structural.mplus.commands import (
     NamesOfInput,
@@ -31,27 +30,24 @@ from mlm_ops.structural.mplus.commands import (
     statements_of,
 )
 from mlm_ops.structural.mplus.constraints import constraint_lines
+from mlm_ops.structural.mplus.data import DataFile
 from mlm_ops.structural.mplus.define import (
     DefineStep,
     centering_step,
     define_step,
     defined_columns,
     missing_codes,
-    select_of,
 )
 from mlm_ops.structural.mplus.groups import group_items, grouping_labels
+from mlm_ops.structural.mplus.model import MplusModel
 from mlm_ops.structural.mplus.paths import Paths
 from mlm_ops.structural.mplus.text import model_lines
-from mlm_ops.structural.results.fit import SemFit
-from mlm_ops.structural.results.fitting import fit_rows
 from mlm_ops.warehouse.boundary import checked
-from mlm_ops.warehouse.source import Source, open_source
-
-if TYPE_CHECKING:
-    import duckdb
 
 #: Commands that say nothing on the model.
 _LEFT_OUT = ("DATA", "OUTPUT", "SAVEDATA", "PLOT")
+#: What the options of DATA that tell a file say of it.
+_OF_FILE = {"FILE": "file", "FORMAT": "layout", "NOBSERVATIONS": "rows"}
 _LISTS = (
     "NAMES",
     "USEVARIABLES",
@@ -89,81 +85,6 @@ _WHY_NOT = {
 }
 
 
-@dataclass(frozen=True)
-class MplusModel:
-    """A model that was read from Mplus input.
-
-    Attributes
-    ----------
-    text
-        The model as `mlm_ops.sem` takes it.
-    cluster, robust, slopes, missing, group
-        Its options; no group is None.
-    remarks
-        What of the input plays no part here, a sentence each.
-    """
-
-    text: str
-    cluster: str
-    robust: bool
-    slopes: SlopeCentering
-    missing: Missing
-    remarks: tuple[str, ...] = ()
-    group: str | None = None
-    _steps: tuple[DefineStep, ...] = field(default=(), repr=False, compare=False)
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """The options of `mlm_ops.sem` beside the text and the data."""
-        own = {name: getattr(self, name) for name in ("cluster", "robust", "slopes", "missing")}
-        return own if self.group is None else own | {"group": self.group}
-
-    @property
-    def has_new_columns(self) -> bool:
-        """Whether DEFINE or MISSING make columns of those of the data."""
-        return bool(self._steps)
-
-    def select(self, relation: str) -> str:
-        """The rows of a table with the columns that DEFINE and MISSING make, as SQL; the table itself without any."""
-        return select_of(relation, self._steps)
-
-    @checked(connection=CONNECTION)
-    def fit(self, data: Any, *, connection: duckdb.DuckDBPyConnection | None = None) -> SemFit:
-        """Fit the model to rows that have the columns by their names in Mplus.
-
-        Parameters
-        ----------
-        data, connection
-            As `mlm_ops.sem` takes them, rows alone.
-
-        Raises
-        ------
-        FormulaError, DataError, IdentificationError
-            As `mlm_ops.sem`.
-        """
-        request = sem_request(self.text, **self.options)
-        return fit_rows(request, self._prepared(open_source(data, connection)))
-
-    def _prepared(self, source: Source) -> Source:
-        if not self._steps:
-            return source
-        new = {name for step in self._steps if step.is_new for name in step.columns}
-        needs = [name for step in self._steps for name in step.needs if name not in new]
-        source.require(needs)
-        texts = [repr(n) for n in dict.fromkeys(needs) if n != self.cluster and not source.is_numeric(n)]
-        if texts:
-            raise DataError(
-                f"DEFINE and MISSING of an Mplus input are of columns of numbers. Got {', '.join(texts)} of another "
-                "kind; give them as numbers."
-            )
-        relation = f'({self.select(source.relation)}) as "mlm_rows"'
-        rows = source.query(f"describe select * from {relation}").fetchall()
-        return replace(source, relation=relation, types={row[0]: row[1] for row in rows})
-
-    def __str__(self) -> str:
-        return "\n".join([*(f"# {remark}" for remark in self.remarks), self.text])
-
-
 @checked(text=MPLUS)
 def from_mplus(text: str | Path) -> MplusModel:
     """Read the input file of a two-level model in Mplus.
@@ -171,7 +92,7 @@ def from_mplus(text: str | Path) -> MplusModel:
     Parameters
     ----------
     text
-        The input, or the path of a file that holds it.
+        The input, or the path of a file that holds it, beside which the file of ``DATA: FILE`` is looked for.
 
     Raises
     ------
@@ -196,7 +117,9 @@ def from_mplus(text: str | Path) -> MplusModel:
     """
     content = str(text)
     if isinstance(text, PathLike) or ("\n" not in content and ";" not in content):
-        content = content_of(Path(text))
+        path = Path(text)
+        model = read_input(content_of(path))
+        return replace(model, data_file=replace(model.data_file, folder=path.parent))
     return read_input(content)
 
 
@@ -223,6 +146,7 @@ class _Reader:
         self.codes: dict[str, str] = {}
         self.missing_rows = self.listwise = False
         self.robust = True
+        self.data_file, self.columns = DataFile(), tuple[str, ...]()
 
     def of(self, command: str) -> list[StatementOfInput]:
         return [statement for statement in self.statements if statement.command == command]
@@ -265,6 +189,7 @@ class _Reader:
             "ml" if self.missing_rows and not self.listwise else "listwise",
             tuple(dict.fromkeys(self.remarks)),
             next(iter(self.variables["GROUPING"]), None),
+            replace(self.data_file, columns=self.columns),
             (*self.missing_step(items), *self.steps),
         )
 
@@ -299,6 +224,11 @@ class _Reader:
         if statement.command == "DATA" and option == "TYPE" and value.upper() != "INDIVIDUAL":
             self.refusals.add(statement, "a model is fitted to the rows of individuals")
             return
+        of_file = option_named(option, _OF_FILE) if statement.command == "DATA" else None
+        if of_file is not None:
+            stated: dict[str, Any] = {_OF_FILE[of_file]: value}
+            self.data_file = replace(self.data_file, **stated)
+            return
         self.remarks.append(f"{statement.command} plays no part here.")
 
     def read_variables(self) -> None:
@@ -315,6 +245,7 @@ class _Reader:
         if not names or any(part is None for part in names):
             raise FormulaError("The Mplus input has no names of columns. Write VARIABLE: NAMES = … with all of them.")
         columns = tuple(dict.fromkeys(name for part in names for name in part or ()))
+        self.columns = columns
         self.names = NamesOfInput(columns, {name.lower(): name for name in columns})
         for statement, value in by_option.get("MISSING", []):
             self.missing_rows = True

@@ -14,7 +14,7 @@ from mlm_ops.errors import DataError
 from mlm_ops.language.spelling import list_names
 from mlm_ops.warehouse.faults import why_it_failed
 from mlm_ops.warehouse.files.cells import CellChanges, change_cells, may_have_commas
-from mlm_ops.warehouse.files.dialect import Dialect, LayoutError, find_dialect
+from mlm_ops.warehouse.files.dialect import Dialect, LayoutError, find_dialect, is_aligned
 from mlm_ops.warehouse.files.encoding import (
     DUCKDB_NAMES,
     SPOKEN,
@@ -23,9 +23,10 @@ from mlm_ops.warehouse.files.encoding import (
     head,
     in_utf8,
     possible_encodings,
+    single_spaced,
 )
 from mlm_ops.warehouse.files.kinds import FileKind, suffix_of
-from mlm_ops.warehouse.files.reading import PATH, ChangedColumn, FileOptions, Reading, selected
+from mlm_ops.warehouse.files.reading import BLANKS, PATH, ChangedColumn, FileOptions, Reading, selected
 from mlm_ops.warehouse.sql import file_literal, identifier
 
 #: Makes rows of the text after FROM, and returns the text after FROM of these.
@@ -72,16 +73,24 @@ def read_delimited(
     check_text(path, start)
     encodings = possible_encodings(start) if options.encoding is None else (codecs.lookup(options.encoding).name,)
     for encoding in encodings:
-        place = path
+        beginning, place = decoded(start, encoding), path
+        aligned = options.delimiter in (None, " ") and is_aligned(beginning)
         try:
-            if encoding in DUCKDB_NAMES:
-                text = _Text(connection, path, decoded(start, encoding), options, encoding, hold, columns)
-                reading = _read(text)
+            if encoding in DUCKDB_NAMES and not aligned:
+                reading = _read(_Text(connection, path, beginning, options, encoding, hold, columns))
             else:
-                with in_utf8(path, encoding) as place:
-                    text = _Text(connection, place, decoded(start, encoding), options, "utf-8", hold, columns)
-                    copied = _read(text)
-                reading = replace(copied, path=path, sql=None)
+                with in_utf8(path, encoding, single_spaces=aligned) as place:
+                    layout = replace(options, delimiter=" ") if aligned else options
+                    beginning = "\n".join(map(single_spaced, beginning.splitlines())) if aligned else beginning
+                    copied = _read(_Text(connection, place, beginning, layout, "utf-8", hold, columns))
+                reading = replace(copied, path=path, sql=None, delimiter=BLANKS if aligned else copied.delimiter)
+        except UnicodeError as error:
+            if encoding != encodings[-1]:
+                continue
+            raise DataError(
+                f"{path} is not a text of the encoding {SPOKEN.get(encoding, encoding)}. Save it as UTF-8, or name its "
+                "encoding with options: {encoding: …} in an analysis file."
+            ) from error
         except (duckdb.Error, LayoutError) as error:
             if _WRONG_ENCODING.search(str(error)) and encoding != encodings[-1]:
                 continue

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import duckdb
 
-from mlm_ops.warehouse.files.encoding import DUCKDB_NAMES
+from mlm_ops.warehouse.files.encoding import DUCKDB_NAMES, open_bytes
 from mlm_ops.warehouse.files.reading import PATH, FileOptions
 from mlm_ops.warehouse.sql import file_literal, literal
 
 #: Types that a column may turn out to be: no BOOLEAN, so that T, Yes and TRUE stay the words that they are.
 _TYPES = ("BIGINT", "DOUBLE", "TIMESTAMP", "DATE", "TIME", "VARCHAR")
 _DELIMITERS = ",;\t|"
+#: Blanks that one space would not be: two, or one that begins a line.
+_RUN = re.compile(r"[ \t]{2}|^ ")
 #: What DuckDB says where there is no such sign.
 _NONE = ("(empty)", "\x00", "")
 #: Excel's first line that names the delimiter.
@@ -122,10 +125,28 @@ def find_dialect(
     skip = None
     if options.delimiter is None and text.lower().startswith(_SEPARATOR_LINE) and len(text) > 5 and text[5] in "\r\n":
         signs["delim"], skip = text[4], 1
-    dialect = _sniff(connection, path, signs, options, encoding, skip, every_row=every_row)
+    try:
+        dialect = _sniff(connection, path, signs, options, encoding, skip, every_row=every_row)
+    except duckdb.InvalidInputException:
+        _refuse_uneven_rows(path, encoding, text, signs)
+        raise
     if len(dialect.columns) == 1 and signs["delim"] is None:
         dialect = _divided(connection, path, text, dialect, signs, options, every_row=every_row)
     return _with_header(dialect, text)
+
+
+def is_aligned(text: str) -> bool:
+    """Whether runs of blanks separate the columns of a text that begins like this, as where its columns are aligned."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    # the last line of a long text may be cut
+    lines = lines[: -1 if len(lines) > 2 and not text.endswith("\n") else None]
+    cells = [line.split() for line in lines]
+    if not lines or len(cells[0]) < 2 or any(len(row) != len(cells[0]) for row in cells):
+        return False
+    if any(sign in text for sign in ';|"') or any(cell.strip(",") != cell for row in cells for cell in row):
+        return False
+    tabs = {line.count("\t") for line in lines}
+    return (tabs == {0} or len(tabs) > 1) and any(_RUN.search(line) for line in lines)
 
 
 def _sniff(
@@ -223,6 +244,24 @@ def _with_header(dialect: Dialect, text: str) -> Dialect:
         raise _uneven(1, 2, 1, dialect.delimiter)
     columns = dict(zip((names[0], *cells), dialect.columns.values(), strict=True))
     return replace(dialect, columns=columns, header=("", *cells), row_names=names[0])
+
+
+def _refuse_uneven_rows(path: Path, encoding: str, text: str, signs: Mapping[str, str | None]) -> None:
+    """Name the first row that has another number of cells than the first line, where one delimiter is in both."""
+    (line,) = [line for line in text.splitlines() if line.strip()][:1] or ("",)
+    delimiter = signs["delim"] or max(_DELIMITERS, key=line.count)
+    if delimiter not in line:
+        return
+    try:
+        with io.TextIOWrapper(open_bytes(path), encoding=encoding, newline="") as file:
+            rows = csv.reader(file, delimiter=delimiter, quotechar=signs["quote"] or '"')
+            lengths = (len(cells) for cells in rows if cells)
+            n_first = next(lengths)
+            uneven = next(((row, n) for row, n in enumerate(lengths, 1) if n != n_first), None)
+    except (csv.Error, TypeError, UnicodeError):  # as below, or an encoding that the whole is not of
+        return
+    if uneven is not None:
+        raise _uneven(*uneven, n_first, delimiter)
 
 
 def _uneven(row: int, n_cells: int, n_first: int, delimiter: str) -> LayoutError:

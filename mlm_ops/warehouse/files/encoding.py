@@ -1,9 +1,10 @@
-"""Find the encoding of a text file, and rewrite files of encodings that DuckDB does not read."""
+"""Find the encoding of a text file, and rewrite files of encodings or columns that DuckDB does not read."""
 
 from __future__ import annotations
 
 import codecs
 import gzip
+import io
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,8 @@ SPOKEN = {"iso8859-1": "Latin-1", "cp1252": "Windows-1252", "utf-16": "UTF-16", 
 #: What is tried, in this order, where nothing tells the encoding: a text of the first is hardly ever one of the next.
 GUESSES = ("utf-8", "iso8859-1", "cp1252")
 _HEAD = 65_536
+#: What a text may begin with to tell its encoding, once it is decoded.
+_MARK = "\ufeff"
 #: The first bytes of files that are often given a text's name; a text may begin with PAR1 too, but has no zero byte.
 _SIGNATURES = (
     (b"PAR1", "a Parquet file", ".parquet"),
@@ -95,30 +98,37 @@ def possible_encodings(start: bytes) -> tuple[str, ...]:
 
 def decoded(start: bytes, encoding: str) -> str:
     """Decode the beginning of a file, without a mark of its encoding and without what its end may have cut."""
-    return start.decode(encoding, errors="ignore").lstrip("\ufeff")
+    return start.decode(encoding, errors="ignore").lstrip(_MARK)
 
 
 @contextmanager
-def in_utf8(path: Path, encoding: str) -> Iterator[Path]:
+def in_utf8(path: Path, encoding: str, *, single_spaces: bool = False) -> Iterator[Path]:
     """Write a text file in UTF-8 beside other temporary files, for a block.
+
+    Parameters
+    ----------
+    single_spaces
+        Whether each run of blanks becomes one space, and those at both ends of a line none.
 
     Raises
     ------
-    DataError
+    UnicodeError
         The file is not of this encoding.
     """
     with tempfile.TemporaryDirectory(prefix="mlm_") as folder:
         copy = Path(folder) / "rows.csv"
-        try:
-            with open_bytes(path) as source, copy.open("w", encoding="utf-8", newline="") as target:
+        with open_bytes(path) as source, copy.open("w", encoding="utf-8", newline="") as target:
+            if single_spaces:
+                lines = map(single_spaced, io.TextIOWrapper(source, encoding=encoding))
+                target.writelines(f"{line}\n" for line in lines if line)
+            else:
                 reader = codecs.getreader(encoding)(source)
-                first = True
+                target.write(reader.read(1 << 20).removeprefix(_MARK))
                 while text := reader.read(1 << 20):
-                    target.write(text.removeprefix("\ufeff") if first else text)
-                    first = False
-        except UnicodeError as error:
-            raise DataError(
-                f"{path} is not a text of the encoding {SPOKEN.get(encoding, encoding)}. Save it as UTF-8, or name its "
-                "encoding with options: {encoding: …} in an analysis file."
-            ) from error
+                    target.write(text)
         yield copy
+
+
+def single_spaced(line: str) -> str:
+    """A line with one space between its words, and no mark of an encoding before them."""
+    return " ".join(line.removeprefix(_MARK).split())

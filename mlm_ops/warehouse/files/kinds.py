@@ -27,6 +27,7 @@ SUFFIXES: Mapping[str, FileKind] = {
     ".tsv": FileKind.DELIMITED,
     ".tab": FileKind.DELIMITED,
     ".txt": FileKind.DELIMITED,
+    ".dat": FileKind.DELIMITED,
     ".json": FileKind.JSON,
     ".jsonl": FileKind.JSON,
     ".ndjson": FileKind.JSON,

@@ -13,7 +13,9 @@ from mlm_ops.warehouse.sql import file_literal, identifier
 #: Where the path stands in the SQL of a reading, so that another file may be read in the same way.
 PATH = "{path}"
 _TAB_SEPARATED = frozenset({".tsv", ".tab"})
-_SIGNS = {"\t": "the tab", " ": "the space"}
+#: The delimiter of columns that runs of blanks separate.
+BLANKS = ""
+_SIGNS = {"\t": "the tab", " ": "the space", BLANKS: "white space"}
 
 
 @dataclass(frozen=True)
