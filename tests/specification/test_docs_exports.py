@@ -1,4 +1,4 @@
-"""README's "When one machine is not enough" is done as it says."""
+"""The way from a warehouse to a fit is as docs/exports.md begins with it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from mlm_ops.analyses.run import fit_analysis
 from mlm_ops.warehouse.sql import render
 
 ROOT = Path(__file__).parents[2]
-SECTION = re.findall(r"## When one machine is not enough\n(.*?)\n## ", (ROOT / "README.md").read_text(), re.DOTALL)[0]
+SECTION = re.findall(
+    r"# Moments out of a warehouse\n(.*?)\n## ", (ROOT / "docs" / "exports.md").read_text(), re.DOTALL
+)[0]
 MODEL, ANALYSIS = (textwrap.dedent(block) for block in re.findall(r"(?:^    .*\n)+", SECTION, re.MULTILINE))
 #: What the model says, as the macro takes it.
 CALL = {"columns": ["mathach", "ses"], "group": "school", "constants": ["sector"]}
