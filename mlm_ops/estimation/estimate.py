@@ -123,7 +123,7 @@ class Estimate:
     @property
     def scaled_sigma2(self) -> float:
         """Residual variance on the engine's scale, as standard errors use it."""
-        return self.sigma2 / self.design.outcome_scale**2
+        return self.sigma2 / self.design.sigma2_scale
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,7 @@ def _estimate_at(design: Design, optimum: Optimum, criterion: Criterion, share_l
         optimum=optimum,
         gamma=fixed.transform @ solution.beta + fixed.offset,
         vcov=sigma2 * fixed.transform @ np.linalg.inv(solution.w[:p, :p]) @ fixed.transform.T,
-        sigma2=sigma2 * scale**2,
+        sigma2=sigma2 * design.sigma2_scale,
         tau=block_covariances(design, criterion, optimum),
         log_likelihood=-deviance / 2,
         parameters_vcov=_parameters_vcov(criterion, optimum),
@@ -238,7 +238,7 @@ def _share_left(design: Design, criterion: Criterion) -> float:
         Nothing but rounding is left, so that no residual variance can be estimated.
     """
     fixed = slice(sum(criterion.engine.sizes), None)
-    w = design.cross.total[fixed, fixed]
+    w = _cross(design, np.zeros(n_rho(design.residual) if design.residual else 0)).total[fixed, fixed]
     residual, whole = _squares_outside(w, np.ones(len(w) - 1, dtype=np.bool_)), float(w[-1, -1])
     if residual <= _PERFECT_FIT * whole:
         raise IdentificationError(

@@ -53,7 +53,11 @@ def _lower_of_two(model: Model, moments: Moments) -> int | None:
         squares = moments.scatter[packed_place(place, place)]
     else:
         return None
-    low = float(np.floor(n @ means / n.sum()))
+    center = float(n @ means / n.sum())
+    # where both of two whole numbers occur, the sum of squares is (N - 1) / N at least
+    if float(squares.sum() + n @ (means - center) ** 2) < 0.5:
+        return None
+    low = float(np.floor(center))
     # (x - low) (low + 1 - x) is never positive for whole numbers, and sums to zero in every unit only where all x are
     # one of the two; sums over other numbers are zero in every unit by chance alone
     products = n * (means - low) * (low + 1 - means) - squares

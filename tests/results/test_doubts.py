@@ -70,6 +70,7 @@ def test_two_values(make: Callable[[np.ndarray], np.ndarray], values: str) -> No
         lambda y: np.where(y > 0, 0.5, 0.25),
         lambda y: np.clip(y, 0, 1),
         lambda y: 1e6 + y,
+        lambda y: 1e-12 * y,  # nearly 0, and never 1
     ],
 )
 def test_other_outcomes(make: Callable[[np.ndarray], np.ndarray]) -> None:

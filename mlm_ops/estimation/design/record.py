@@ -56,6 +56,11 @@ class Design:
     split: Split | None = None
 
     @property
+    def sigma2_scale(self) -> float:
+        """The user's residual variance per unit of the engine's, whose rows have a typical precision of one."""
+        return self.outcome_scale**2 * (1.0 if self.residual is None else self.residual.typical_precision)
+
+    @property
     def n_rows(self) -> int:
         """Rows, or group means, that the observations are made of: N where n_obs is N - J."""
         return self.n_obs + (self.split.size if self.split is not None and self.split.part == "within" else 0)

@@ -42,18 +42,20 @@ def design_residual(
                         high, low = max(first, second), min(first, second)
                         total += _at(left, unit) * _at(right, unit) * moments.sums[kind, packed_place(high, low), rows]
                 products[c, i, j] = products[c, j, i] = np.bincount(place, total, n_cells)
+    # the engine judges variances beside sigma2, which weights of a billion would make a billion times larger
+    typical_precision = float(np.exp(moments.log_precision / moments.n.sum()))
     component_groups = groups[[k for k, _ in components]]
     sizes = np.bincount(group, moments.n, len(groups)).astype(np.float64)
     return ResidualDesign(
         strata=moments.strata,
         serial=serial,
-        products=products,
+        products=products / typical_precision,
         kind=np.array([kind for _, kind in components], dtype=np.int64),
         stratum=component_groups[:, 0],
         past_stratum=component_groups[:, 1],
         gap=component_groups[:, 2].astype(float),
         n=sizes[[k for k, _ in components]],
-        log_precision=moments.log_precision,
+        typical_precision=typical_precision,
     )
 
 
@@ -71,8 +73,8 @@ class ResidualDesign:
         (C, m, m, cells) cross-products of the engine's columns.
     kind, stratum, past_stratum, gap, n
         (C,): what each component sums (`NOW`, `CROSS`, `PAST`), between which strata, over which gap, of how many rows.
-    log_precision
-        Sum over all rows of the logarithm of the known precision.
+    typical_precision
+        The geometric mean of the rows' known precisions; `products` have each precision relative to it.
     """
 
     strata: tuple[str, ...]
@@ -83,7 +85,7 @@ class ResidualDesign:
     past_stratum: Codes
     gap: Array
     n: Array
-    log_precision: float
+    typical_precision: float
 
 
 def _at(coefficient: Any, unit: Codes) -> Any:

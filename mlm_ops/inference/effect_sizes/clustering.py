@@ -184,7 +184,7 @@ def wald_interval(estimate: Estimate, k: int, level: float = 0.95) -> tuple[floa
         return None
     by_tau = np.array([derivative[:, 0, 0] for derivative in tau_derivatives(estimate)])
     by_sigma2 = np.zeros(by_tau.shape[1])
-    by_sigma2[-1] = estimate.design.outcome_scale**2
+    by_sigma2[-1] = estimate.design.sigma2_scale
     slope = (by_tau[k] - share * (by_tau.sum(axis=0) + by_sigma2)) / total / (share * (1 - share))
     margin = float(ndtri(0.5 + level / 2) * np.sqrt(slope @ estimate.parameters_vcov @ slope))
     return float(expit(logit(share) - margin)), float(expit(logit(share) + margin))

@@ -104,7 +104,7 @@ def squared_residuals(query: PredictionQuery, source: Source, kind: str) -> Arra
     sql = render(
         "squared_residuals",
         predictions=query.sql(source.relation, kept=(), predictors=True, std_dev=True),
-        scale=f"{literal(float(np.sqrt(estimate.sigma2)))} / {identifier(STD_DEV)}",
+        scale=f"{literal(float(scale * np.sqrt(estimate.scaled_sigma2)))} / {identifier(STD_DEV)}",
         directions=directions,
         power=POWERS[kind],
     )

@@ -147,7 +147,7 @@ def _by_maximum_likelihood(estimate: Estimate) -> Estimate:
         optimum=optimum,
         gamma=fixed.transform @ solution.beta + fixed.offset,
         tau=block_covariances(estimate.design, criterion, optimum),
-        sigma2=float(solution.sigma2 * estimate.design.outcome_scale**2),
+        sigma2=float(solution.sigma2 * estimate.design.sigma2_scale),
     )
 
 
@@ -170,7 +170,7 @@ def _profile_task(ml: Estimate, parameter: IntervalParameter, value: float) -> _
             fixed_effect = FixedEffectConstraint(criterion, theta, row / norm)
             return _ProfileTask(fixed_effect, (value - shift) / norm, error / norm, back=lambda v: v * norm + shift)
         case "sigma":
-            unit = ml.design.outcome_scale
+            unit = float(np.sqrt(ml.design.sigma2_scale))
             stratum = criterion.n_random + parameter.row - 1 if parameter.row else None
             error = float(value / np.sqrt(2 * ml.design.n_obs))
             sigma = hold_sigma(*_with_sigma(ml), stratum)
