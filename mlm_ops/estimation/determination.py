@@ -92,25 +92,41 @@ def find_undetermined(
     if not criterion.n_relative or not (flat or optimum.singular):
         return Undetermined(tuple(tau), rho, False, 0)
     theta = _general_position(criterion)
-    directions = []
-    for block, placed in zip(blocks, criterion.blocks, strict=True):
-        root = block.transform @ placed.covariance.factor(theta[placed.theta], placed.size)
-        directions.append(placed.covariance.directions(root @ root.T))
-    scores = _scores(design, criterion, theta, blocks, directions, engine_of)
+    lams = [placed.covariance.factor(theta[placed.theta], placed.size) for placed in criterion.blocks]
+    directions = [b.covariance.directions(lam @ lam.T) for b, lam in zip(criterion.blocks, lams, strict=True)]
+    scores, by_stratum = _scores(design, criterion, theta, directions, engine_of)
     sizes = np.linalg.norm(scores, axis=0)
     scores = np.where(sizes > _NO_SCORE * sizes.max(), scores, 0.0)
+    # of a stratum whose few rows the fixed part reproduces, no outcome tells anything
+    empty = np.linalg.norm(by_stratum, axis=0) <= _NO_SCORE * sizes.max()
     matrix = scores.T @ scores
     null = null_space(matrix)
     flags: Flags = np.asarray((np.abs(null * lengths(matrix)[:, None]) > _SHARE).any(axis=1))
     place = 0
-    for block_flags, own in zip(tau, directions, strict=True):
-        for direction in own:
-            block_flags |= (direction != 0) & flags[place]
-            place += 1
-    missing, sigma2 = null.shape[1], bool(flags[-1])
+    for block_flags, block, lam, own in zip(tau, blocks, lams, directions, strict=True):
+        places = slice(place, place + len(own))
+        steps = np.where(flags[places, None], null[places], 0.0) * _sizes(own, lam)[:, None]
+        block_flags |= _changed_elements(block.transform, lam, np.einsum("nk,nab->kab", steps, own))
+        place += len(own)
+    rho[: len(empty) - 1] = empty[1:]
+    missing, sigma2 = null.shape[1] + int(empty.sum()), bool(flags[-1] or empty[0])
     if len(rho) and flat and not optimum.singular and not missing:
         rho, sigma2, missing = _undetermined_residual(criterion, optimum, blocks, tau)
     return Undetermined(tuple(tau), rho, sigma2, missing)
+
+
+def _sizes(directions: Array, lam: Array) -> Array:
+    """(n,) the size of each parameter of a block: what a direction is of T's largest element that it changes."""
+    spread = np.linalg.norm(lam, axis=1)
+    sizes: Array = (np.abs(directions) * np.outer(spread, spread)).max(axis=(1, 2), initial=0.0)
+    return sizes
+
+
+def _changed_elements(transform: Array, lam: Array, changes: Array) -> Flags:
+    """(q, q) elements of the user's T that (k, q, q) changes of the engine's T change, beside their own size."""
+    spread = np.linalg.norm(transform @ lam, axis=1)
+    shares = np.abs(transform @ changes @ transform.T) / np.outer(spread, spread)
+    return np.asarray((shares > _SHARE * shares.max(initial=0.0)).any(axis=0))
 
 
 def _general_position(criterion: Criterion) -> Array:
@@ -129,32 +145,36 @@ def _scores(
     design: Design,
     criterion: Criterion,
     theta: Array,
-    blocks: list[BlockDesign],
     directions: list[Array],
     engine_of: Callable[[Design], Callable[[Array], Engine]],
-) -> Array:
-    """(outcomes, n + 1) derivatives of the deviance by the user's T's and sigma2, at one theta in general position.
+) -> tuple[Array, Array]:
+    """(outcomes, n + 1) derivatives of the deviance by the engine's T's and sigma2, at one theta in general position.
 
-    Each in units of the parameter's size there.
+    Each in units of the parameter's size there. In the engine's columns, which are centered and orthogonal: in the
+    user's, a predictor far from zero makes an intercept's variance and its slope's all but the same parameter.
+
+    And (outcomes, S) those by the residual variance of each stratum, sigma2 being that of the first.
     """
     rng = np.random.default_rng(1)
-    rows = []
+    n_strata = 1 if design.residual is None else len(design.residual.strata)
+    rows, strata = [], []
     for _ in range(sum(len(own) for own in directions) + 1 + _EXTRA_OUTCOMES):
-        simulated = replace(criterion, engine_of=engine_of(_with_outcome(design, rng)))
+        other = _with_outcome(design, rng)
+        simulated = replace(criterion, engine_of=engine_of(other), residual=other.residual)
         # sigma2 is one here, whatever these outcomes would make of it
         solution = replace(simulated.solve(theta), sigma2=1.0)
         by_block = simulated.covariance_gradients(solution)
         row = []
         of_sigma2 = solution.degrees - solution.residual
-        for block, placed, own, slope in zip(blocks, criterion.blocks, directions, by_block, strict=True):
+        for placed, own, slope in zip(criterion.blocks, directions, by_block, strict=True):
             lam = solution.lams[placed.level][placed.effects, placed.effects]
             of_sigma2 -= float((slope * (lam @ lam.T)).sum())
-            transform = block.transform / design.outcome_scale
-            back, spread = np.linalg.inv(transform), np.linalg.norm(transform @ lam, axis=1)
-            sizes = (np.abs(own) * np.outer(spread, spread)).max(axis=(1, 2), initial=0.0)
-            row += list(np.einsum("nab,ab->n", own, back.T @ slope @ back) * sizes)
+            row += list(np.einsum("nab,ab->n", own, slope) * _sizes(own, lam))
         rows.append([*row, of_sigma2])
-    return np.array(rows)
+        # the deviance's derivative by a logarithm of a deviation is twice that by the logarithm of its square
+        others = simulated.gradient(solution)[criterion.n_random :][: n_strata - 1] / 2
+        strata.append([of_sigma2 - others.sum(), *others])
+    return np.array(rows), np.array(strata)
 
 
 def _with_outcome(design: Design, rng: np.random.Generator) -> Design:
@@ -188,6 +208,9 @@ def _undetermined_residual(
     """Undetermined parameters of the residual, and elements of T that are undetermined with them, by the Hessian."""
     hessian, scales = optimum.hessian, criterion.scales(optimum.theta)
     unit_hessian = hessian * np.outer(scales, scales)
+    # scaled to a diagonal of ones, a curvature that is rounding would count as one
+    curved = np.abs(np.diag(unit_hessian)) > _HESSIAN_ERROR
+    unit_hessian = np.where(curved[:, None] & curved, unit_hessian, 0.0)
     null = null_space(unit_hessian, _HESSIAN_ERROR) * scales[:, None]
     rho: Flags = np.asarray((np.abs(null[criterion.n_random : criterion.n_relative]) > _SHARE).any(axis=1))
     if not rho.any():

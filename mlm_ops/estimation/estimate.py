@@ -17,8 +17,8 @@ from mlm_ops.estimation.design.products import CrossProducts
 from mlm_ops.estimation.design.record import BlockDesign, Design
 from mlm_ops.estimation.determination import Undetermined, find_undetermined
 from mlm_ops.estimation.engine import Engine, build_engine, left_by_effects
-from mlm_ops.estimation.optimize import FEW_ROWS, Optimum, minimise
-from mlm_ops.estimation.residual import n_rho, weighted_products
+from mlm_ops.estimation.optimize import FEW_ROWS, FLAT, Optimum, minimise
+from mlm_ops.estimation.residual import n_rho, ratios, reproduced_strata, weighted_products
 from mlm_ops.estimation.threads import one_thread
 from mlm_ops.language.model import group_name
 from mlm_ops.moments.arrays import Array
@@ -27,6 +27,8 @@ from mlm_ops.moments.arrays import Array
 _PERFECT_FIT = 1e-13
 #: A Lambda under which random effects are as free as fixed ones, and what it leaves of a column that they span.
 _FREE, _SPANNED = 1e12, 1e-16
+#: A stratum's residual variance, where the outcome's is about one, below which the search has left for zero.
+_NO_VARIANCE = 1e-8
 #: Singular values below this share of the largest are rounding: of columns that are combinations once groups are out.
 _ROUNDING = 1e-14
 #: Where factors cross, or residuals have a structure, cross-products are whole squares, and bear no larger Lambda. What
@@ -167,7 +169,7 @@ def estimate_design(design: Design, *, reml: bool, start: Array | None = None) -
     criterion = Criterion(EngineOf(design), blocks, design.n_obs, reml, design.residual, profiled)
     with one_thread(design.long_rows):
         share_left = _share_left(design, criterion)
-        return _estimate_at(design, minimise(criterion, start), criterion, share_left)
+        return _estimate_at(design, _optimum(design, criterion, start), criterion, share_left)
 
 
 def estimate_again(estimate: Estimate, *, reml: bool) -> Estimate:
@@ -178,7 +180,36 @@ def estimate_again(estimate: Estimate, *, reml: bool) -> Estimate:
     design, criterion = estimate.design, replace(estimate.criterion, reml=reml)
     start = None if design.n_obs <= FEW_ROWS else estimate.optimum.theta
     with one_thread(design.long_rows):
-        return _estimate_at(design, minimise(criterion, start), criterion, estimate.share_left)
+        return _estimate_at(design, _optimum(design, criterion, start), criterion, estimate.share_left)
+
+
+def _optimum(design: Design, criterion: Criterion, start: Array | None) -> Optimum:
+    """The least deviance.
+
+    Raises
+    ------
+    IdentificationError
+        By full maximum likelihood there is none: a stratum's residual variance goes to zero.
+    """
+    residual = design.residual
+    strata = () if criterion.reml or residual is None else reproduced_strata(residual, design.n_random)
+    if residual is None or not strata:
+        return minimise(criterion, start)
+    try:
+        optimum = minimise(criterion, start)
+    except np.linalg.LinAlgError:  # the search has gone as far as numbers go
+        gone = strata
+    else:
+        variances = optimum.solution.sigma2 * ratios(residual, optimum.solution.rho) ** 2
+        gone = tuple(stratum for stratum in strata if variances[stratum] < _NO_VARIANCE)
+        if not gone:
+            return optimum
+    names = ", ".join(repr(str(residual.strata[stratum])) for stratum in gone)
+    raise IdentificationError(
+        f"By maximum likelihood the residual variance of {names} in by() has no estimate: the predictors can reproduce "
+        "its few rows, and the nearer they come, the larger the likelihood. REML, or joining it with another value, "
+        "gives one."
+    )
 
 
 def _estimate_at(design: Design, optimum: Optimum, criterion: Criterion, share_left: float) -> Estimate:
@@ -301,7 +332,11 @@ def _parameters_vcov(criterion: Criterion, optimum: Optimum) -> Array:
     else:
         by_sigma2 = np.append(np.ones(criterion.n_relative), -(s**-1.5) / 2)
         full = optimum.hessian * np.outer(by_sigma2, by_sigma2)
-    scale = np.sqrt(np.maximum(np.abs(np.diag(full)), 1e-300))
+    # what the data do not determine has rounding in its row, which a unit diagonal would make as large as the others
+    flat = np.abs(np.diag(optimum.hessian)) * criterion.scales(optimum.theta) ** 2 < FLAT
+    undetermined = np.append(flat, False)[: len(full)]
+    full[undetermined] = full[:, undetermined] = 0.0
+    scale = np.sqrt(np.where(undetermined, 1.0, np.maximum(np.abs(np.diag(full)), 1e-300)))
     inverse = np.linalg.pinv(full / np.outer(scale, scale), rcond=1e-10, hermitian=True)
     vcov: Array = 2.0 * inverse / np.outer(scale, scale)
     return vcov

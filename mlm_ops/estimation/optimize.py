@@ -43,7 +43,7 @@ _SAME_CURVATURE = 1e-2
 _RESOLUTION = 1e-12
 #: An element of theta that the data determine at all has, in units of its size, a curvature of the order of its number
 #: of units, not below one; this one is rounding.
-_FLAT = 1e-7
+FLAT = 1e-7
 #: A direction of the Hessian, scaled to a unit diagonal, along which the deviance falls by more than rounding.
 _SADDLE = 1e-6
 _MAX_STEPS = 200
@@ -299,7 +299,7 @@ def _newton_step(gradient: Array, metric: Array, scales: Array, damping: float) 
     """
     gradient, metric = gradient * scales, metric * np.outer(scales, scales)
     diagonal = np.abs(np.diag(metric))
-    gradient = np.where(diagonal < _FLAT, 0.0, gradient)
+    gradient = np.where(diagonal < FLAT, 0.0, gradient)
     scale = np.sqrt(np.maximum(diagonal, 1e-8 * diagonal.max() + 1e-12))
     values, vectors = np.linalg.eigh(metric / np.outer(scale, scale))
     curvature = np.maximum(np.abs(values), 1e-7) + damping
@@ -311,7 +311,7 @@ def _newton_step(gradient: Array, metric: Array, scales: Array, damping: float) 
 def _curvature(hessian: Array, scales: Array) -> tuple[Array, Array, Array]:
     """Eigenvalues and -vectors of a Hessian scaled to a unit diagonal, and the scale; what is flat stays below one."""
     diagonal = np.abs(np.diag(hessian)) * scales**2
-    unit = scales / np.sqrt(np.where(diagonal < _FLAT, 1.0, diagonal))
+    unit = scales / np.sqrt(np.where(diagonal < FLAT, 1.0, diagonal))
     values, vectors = np.linalg.eigh(hessian * np.outer(unit, unit))
     return values, vectors, unit
 
@@ -321,7 +321,7 @@ def _judge(gradient: Array, hessian: Array, scales: Array) -> tuple[float, Verdi
     if not len(gradient):
         return 0.0, "minimum"
     values, vectors, unit = _curvature(hessian, scales)
-    curved = values > _FLAT
+    curved = values > FLAT
     along = vectors.T @ (gradient * unit)
     decrement = float((along[curved] ** 2 / values[curved]).sum())
     if values.min() < -_SADDLE:

@@ -15,6 +15,8 @@ from mlm_ops.moments.residual import NOW
 
 #: Correlations of rows at the middle gap from which the search for phi begins where it needs several starts.
 _CORRELATIONS = (1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.05, 0.2, 0.4, 0.6, 0.75, 0.86, 0.93, 0.97)
+#: What is left of squares, as a share of them, for rounding alone.
+_ROUNDING = 1e-10
 #: A correlation at the shortest gap below which the deviance hardly changes with phi.
 _NO_CORRELATION = 0.02
 
@@ -54,8 +56,31 @@ def autocorrelations(design: ResidualDesign) -> NDArray[np.float64]:
 def is_flat(design: ResidualDesign, rho: NDArray[np.float64]) -> bool:
     """Whether phi is so near zero, for gaps of this length, that the deviance hardly changes with it."""
     gaps = _gaps(design)
-    shortest = float(gaps.min(initial=np.inf))
+    if not len(gaps):
+        return False
+    shortest = float(gaps.min())
     return shortest > 1 and bool(abs(autocorrelation(design, rho)) ** shortest < _NO_CORRELATION)
+
+
+def reproduced_strata(design: ResidualDesign, n_random: int) -> tuple[int, ...]:
+    """The strata whose outcomes the fixed effects can reproduce, as they can those of few rows with a dummy.
+
+    By full maximum likelihood, a residual variance of zero there makes the likelihood infinite.
+
+    Parameters
+    ----------
+    n_random
+        How many of the design's columns, the first ones, are of random effects.
+    """
+    reproduced = []
+    for stratum in range(len(design.strata) if len(design.strata) > 1 else 0):
+        rows = (design.kind == NOW) & (design.stratum == stratum)
+        products = design.products[rows][:, n_random:, n_random:].sum(axis=(0, 3))
+        x, by_y = products[:-1, :-1], products[:-1, -1]
+        left = products[-1, -1] - by_y @ np.linalg.lstsq(x, by_y, rcond=_ROUNDING)[0]
+        if left <= _ROUNDING * products[-1, -1]:
+            reproduced.append(stratum)
+    return tuple(reproduced)
 
 
 def _gaps(design: ResidualDesign) -> NDArray[np.float64]:

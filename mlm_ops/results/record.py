@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from mlm_ops.errors import IdentificationError
 from mlm_ops.estimation.design.groups import meanings
 from mlm_ops.estimation.estimate import Estimate, estimate_again
 from mlm_ops.inference.effect_sizes.variation import VarianceSplit, split_variance
@@ -119,10 +120,30 @@ class FitRecord:
 
     @cached_property
     def by_ml(self) -> Estimate:
-        """The same model by maximum likelihood, by which models with other fixed parts compare."""
+        """The same model by maximum likelihood, by which models with other fixed parts compare.
+
+        Raises
+        ------
+        IdentificationError
+            It has none (`without_ml`).
+        """
+        if self.without_ml is not None:
+            raise IdentificationError(self.without_ml)
+        return self._by_ml[0]
+
+    @property
+    def without_ml(self) -> str | None:
+        """Why there is no maximum of the likelihood, as a sentence; None where there is one."""
+        return self._by_ml[1]
+
+    @cached_property
+    def _by_ml(self) -> tuple[Estimate, str | None]:
         if self.estimator == "ml":
-            return self.estimate
-        return estimate_again(self.estimate, reml=False)
+            return self.estimate, None
+        try:
+            return estimate_again(self.estimate, reml=False), None
+        except IdentificationError as error:
+            return self.estimate, str(error)
 
     def estimate_by(self, estimator: Estimator) -> Estimate:
         """Estimate the same model by this estimator, for its likelihood."""
@@ -259,6 +280,10 @@ class FitRecord:
                 f"residual variance, and all that rests on it, has about {max(int(self.estimate.digits), 1)} digits"
             )
         sentences += self._undetermined_parameters()
+        residual = self.estimate.design.residual
+        # no other model lacks it, and the others need not be estimated again for their notes
+        if residual is not None and len(residual.strata) > 1 and self.without_ml is not None:
+            sentences.append(f"deviance_ml, aic_ml and bic_ml are null. {self.without_ml}")
         if optimum.verdict == "saddle":
             sentences.append("not converged: the search ended on a saddle, from which the deviance falls")
         elif not optimum.converged:

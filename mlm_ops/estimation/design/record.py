@@ -56,6 +56,11 @@ class Design:
     split: Split | None = None
 
     @property
+    def n_random(self) -> int:
+        """How many of the columns are of random effects: the first ones."""
+        return sum(level.size for level in self.levels)
+
+    @property
     def sigma2_scale(self) -> float:
         """The user's residual variance per unit of the engine's, whose rows have a typical precision of one."""
         return self.outcome_scale**2 * (1.0 if self.residual is None else self.residual.typical_precision)

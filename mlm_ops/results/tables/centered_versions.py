@@ -105,7 +105,7 @@ def _rows(version: str, recentered: RecenteredFits) -> Iterator[dict[str, Any]]:
     yield row(
         ("log_likelihood",),
         quantity="log_likelihood",
-        estimate=record.by_ml.log_likelihood,
+        estimate=None if record.without_ml is not None else record.by_ml.log_likelihood,
         estimator="ml",
         explanation=explainer.log_likelihood(),
     )

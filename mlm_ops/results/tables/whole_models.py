@@ -71,6 +71,7 @@ def fit_statistics(record: FitRecord) -> pl.DataFrame:
     """One row: sizes, log-likelihood, deviance, AIC, BIC, ICC, and how the search ended."""
     estimate = record.estimate
     optimum = estimate.optimum
+    by_ml = None if record.without_ml is not None else record.by_ml
     return frame(
         FIT_STATISTICS,
         {
@@ -82,9 +83,9 @@ def fit_statistics(record: FitRecord) -> pl.DataFrame:
             "deviance": [estimate.deviance],
             "aic": [estimate.aic],
             "bic": [estimate.bic],
-            "deviance_ml": [record.by_ml.deviance],
-            "aic_ml": [record.by_ml.aic],
-            "bic_ml": [record.by_ml.bic],
+            "deviance_ml": [by_ml and by_ml.deviance],
+            "aic_ml": [by_ml and by_ml.aic],
+            "bic_ml": [by_ml and by_ml.bic],
             "icc": [intraclass_correlation(record.estimate)],
             "implied_variance": [_implied_variance(record)],
             "outcome_variance": [outcome_variance(record.model, record.moments)],
