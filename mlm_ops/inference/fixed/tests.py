@@ -242,7 +242,8 @@ class Satterthwaite:
             gradients = np.column_stack((by_theta, relative))
         uncertainty = np.einsum("ki,ij,kj->k", gradients, estimate.parameters_vcov, gradients)
         df: Array = 2 * (solution.sigma2 * relative) ** 2 / uncertainty
-        return df
+        # of a coefficient that rests on what the data do not determine, the information says nothing
+        return np.where(uncertainty < 0, np.nan, df)
 
     def reference(self, contrasts: Array) -> tuple[float, float]:
         """No scaling, and degrees of freedom from those of the uncorrelated combinations, as lmerTest has them."""
