@@ -82,9 +82,8 @@ def collect_analysis(analysis: Analysis, connection: duckdb.DuckDBPyConnection) 
 
 
 def moments_table(analysis: Analysis) -> str:
-    """Where the analysis' moments are kept; quoted where its name is not a plain one."""
-    name = f"{analysis.analysis}{MOMENTS}"
-    return f"main.{name if name.isidentifier() else identifier(name)}"
+    """Where the analysis' moments are kept."""
+    return _in_main(f"{analysis.analysis}{MOMENTS}")
 
 
 def centered_table(analysis: Analysis) -> str:

@@ -225,6 +225,11 @@ def take_yaml_value(value: Any, depth: int = 0) -> Any:
     return int(value) if isinstance(value, numbers.Integral) else number
 
 
+def as_list(value: Any) -> list[Any]:
+    """Return a list as it is, and one value as a list of one: a key with one value takes it without brackets."""
+    return value if isinstance(value, list) else [value]
+
+
 def take_path(value: Any) -> Any:
     """Return a path, as text or as an object of `os.PathLike`."""
     if isinstance(value, str):

@@ -15,6 +15,7 @@ from mlm_ops.language.option_values import (
     Option,
     UnsuitableValueError,
     an_instance,
+    as_list,
     choice,
     flag,
     take_any_text,
@@ -115,15 +116,11 @@ def _moderators(value: Any) -> Any:
         if isinstance(content, bool):
             raise UnsuitableValueError
         values = take_yaml_value(content)
-        if isinstance(values, dict) or any(isinstance(item, list | dict) for item in _as_list(values)):
+        if isinstance(values, dict) or any(isinstance(item, list | dict) for item in as_list(values)):
             raise UnsuitableValueError
         return values
 
     return take_by_name(take_values)(value)
-
-
-def _as_list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
 
 
 def _one_character(value: Any) -> str:

@@ -124,6 +124,11 @@ def lock_holder(message: str) -> str:
     return f" (PID {match[2]}{program})"
 
 
+def no_database(path: Path) -> str:
+    """Say that a file is of another kind."""
+    return f"{path} is not a DuckDB database. Choose another file; this one was left as it is."
+
+
 def why_not_opened(path: Path, error: duckdb.Error) -> str:
     """Say in one sentence why DuckDB could not open `path`."""
     message = str(error)
@@ -134,7 +139,7 @@ def why_not_opened(path: Path, error: duckdb.Error) -> str:
     if "does not exist" in message:
         return f"There is no database at {path}."
     if "not a valid DuckDB" in message:
-        return f"{path} is not a DuckDB database. Choose another file; this one was left as it is."
+        return no_database(path)
     if "read enough bytes" in message:
         return f"The database {path} is damaged: it ends too early. {DAMAGED}"
     if is_damage(error):

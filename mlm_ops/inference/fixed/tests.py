@@ -18,10 +18,6 @@ from mlm_ops.moments.rank import independent_rows, lengths
 _SAME_DF = 1e-8
 
 
-#: Half a 95% interval in standard errors, by the normal distribution.
-NORMAL_975 = 1.959963984540054
-
-
 @dataclass(frozen=True)
 class FTest:
     """A test that ``L gamma = 0``; ``df1`` is the rank of L, and ``df2`` infinite for a chi-square test."""

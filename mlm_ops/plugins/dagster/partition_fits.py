@@ -22,6 +22,7 @@ from mlm_ops.language.spelling import list_names
 from mlm_ops.logs import LOGGER, Event, about, tell
 from mlm_ops.moments.collect import By, collect
 from mlm_ops.moments.record import Moments
+from mlm_ops.plugins.dagster.fits import MOST_ROWS
 from mlm_ops.plugins.dagster.metadata import (
     ANALYSIS,
     LINEAGE,
@@ -41,9 +42,9 @@ from mlm_ops.warehouse.connection import Connection
 from mlm_ops.warehouse.faults import may_pass
 
 _LOG = logging.getLogger(LOGGER)
-#: Partitions that are written in one transaction, which costs as much as a fit, and the result rows at which a batch is
-#: written before it is full.
-BATCH_SIZE, MOST_ROWS = 100, 500_000
+#: Partitions that are written in one transaction, which costs as much as a fit; with `MOST_ROWS` a batch is written
+#: before it is full.
+BATCH_SIZE = 100
 #: With more partitions in a run their numbers are in the tables alone: Dagster writes an event for each.
 MOST_DESCRIBED = 5_000
 #: So many partitions are named in a message.
