@@ -238,7 +238,7 @@ REASONS = {
         "kind": "a type as DuckDB writes it",
         "parts": "literals",
     },
-    "mlm_ops/plugins/dagster/steps.py": {
+    "mlm_ops/plugins/dagster/asset_work.py": {
         "facts": "a quoted table",
         "parts": "literals",
     },
