@@ -110,9 +110,9 @@ def fit_analysis_file(options: Namespace, run_id: str, tell: Callable[[str], Non
 
     from mlm_ops.analyses.drift_words import drift_sentence
     from mlm_ops.analyses.run import fit_analysis
-    from mlm_ops.analyses.store.history import run_facts
     from mlm_ops.analyses.store.layout import check_store
     from mlm_ops.analyses.store.prediction_views import check_view_names, create_prediction_views, prediction_views
+    from mlm_ops.analyses.store.run_facts import run_facts
     from mlm_ops.analyses.store.runs import Run, read_latest, write_runs
     from mlm_ops.analyses.store.version import VIEWS_OF_LISTS
     from mlm_ops.cli.show import all_rows, print_head

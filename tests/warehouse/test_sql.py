@@ -55,10 +55,13 @@ REASONS = {
         "_rows(stored, run_id, analysis)": "a qualified name with comparisons of literals",
         "rows": "a qualified name with comparisons of literals",
     },
-    "mlm_ops/analyses/store/history.py": {
+    "mlm_ops/analyses/store/kept_runs.py": {
         "pairs": "pairs of literals",
         "LATEST_FIRST": "a constant",
         "runs": "a qualified name",
+    },
+    "mlm_ops/analyses/store/drift_table.py": {
+        "pairs": "pairs of literals",
     },
     "mlm_ops/inference/prediction/sql.py": {
         "key": "a quoted name",

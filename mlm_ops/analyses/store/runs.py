@@ -20,13 +20,8 @@ import polars as pl
 
 from mlm_ops.analyses.file.keys import History
 from mlm_ops.analyses.store.copying import build_copy, latest_only_runs
-from mlm_ops.analyses.store.history import (
-    last_number,
-    number_runs,
-    remove_outdated,
-    remove_runs,
-    write_drift,
-)
+from mlm_ops.analyses.store.drift_table import write_drift
+from mlm_ops.analyses.store.kept_runs import last_number, number_runs, remove_outdated, remove_runs
 from mlm_ops.analyses.store.layout import check_store, create_results, fill_renamed
 from mlm_ops.analyses.store.published_copy import check_published_copy, is_sound, remember_published
 from mlm_ops.analyses.store.schema import ORDER, READABLE, RENAMED, RESULT_TABLES, RUNS, TABLES, TABLES_AND_VIEWS

@@ -22,7 +22,7 @@ from mlm_ops.analyses.run import (
     polars_table,
     whole_tables,
 )
-from mlm_ops.analyses.store.history import run_facts
+from mlm_ops.analyses.store.run_facts import run_facts
 from mlm_ops.analyses.store.runs import Run, check_published, publish, read_latest, write_run
 from mlm_ops.analyses.store.staging import StepName, read_staged
 from mlm_ops.errors import StoreError

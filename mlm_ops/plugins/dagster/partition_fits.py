@@ -14,8 +14,8 @@ import polars as pl
 from mlm_ops.analyses.file.analysis import Analysis
 from mlm_ops.analyses.rows import open_rows
 from mlm_ops.analyses.run import AnalysisResult, fit_analysis, fit_collected
-from mlm_ops.analyses.store.history import run_facts
 from mlm_ops.analyses.store.layout import check_store
+from mlm_ops.analyses.store.run_facts import run_facts
 from mlm_ops.analyses.store.runs import Run, check_published, publish, write_empty, write_runs
 from mlm_ops.errors import UNFORESEEN, DataError, MlmError, NoRowsError
 from mlm_ops.language.spelling import list_names
