@@ -56,6 +56,16 @@ GroupEqual = Literal[
     "lv.variances",
     "lv.covariances",
 ]
+EquationForm = Literal["levels", "reduced", "matrix"]
+EquationFormat = Literal["text", "unicode", "latex", "markdown", "mathml"]
+#: Of structural models.
+SemEquationFormat = Literal[EquationFormat, "mplus"]
+DiagramFormat = Literal["svg", "mermaid"]
+#: How the models of an analysis are built, and what decides whether a term is kept.
+StrategyKind = Literal["a_priori", "build_up", "tear_down"]
+RuleCriterion = Literal["p", "aic", "bic", "r_squared"]
+#: What the failure of a check does in Dagster: it stops what comes after, or is shown.
+Severity = Literal["error", "warn"]
 TableFormat = Literal["text", "markdown"]
 TableFile = Literal["latex", "csv", "parquet", "word"]
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, get_args
 from mlm_ops.errors import DataError, MlmError
 from mlm_ops.language import options
 from mlm_ops.language.option_values import choice
-from mlm_ops.language.options import IntervalMethod, PredictionKind
+from mlm_ops.language.options import EquationForm, EquationFormat, IntervalMethod, PredictionKind
 from mlm_ops.results import tables
-from mlm_ops.results.equations import EquationForm, EquationFormat, estimates_by_symbol, write_equations
+from mlm_ops.results.equations import estimates_by_symbol, write_equations
 from mlm_ops.results.equations.writers import symbol_in_unicode
 from mlm_ops.results.quiet import quiet_class
 from mlm_ops.results.record import FitRecord

@@ -16,6 +16,7 @@ from mlm_ops.analyses.run import moments_table
 from mlm_ops.analyses.store.schema import TABLES
 from mlm_ops.errors import AnalysisError
 from mlm_ops.language.option_values import Option, an_instance, flag, take_names, text, texts_by_name, whole_number
+from mlm_ops.language.options import Severity
 from mlm_ops.plugins.dagster import asset_work
 from mlm_ops.plugins.dagster.centered import centered_assets
 from mlm_ops.plugins.dagster.fit_assets import fit_assets
@@ -30,7 +31,7 @@ from mlm_ops.plugins.dagster.metadata import (
 )
 from mlm_ops.plugins.dagster.partition_fits import partition_fits
 from mlm_ops.plugins.dagster.pictures import report_asset
-from mlm_ops.plugins.dagster.plan import Plan, Severity, StepSettings, asset_key, key_parts, make_plan, require_column
+from mlm_ops.plugins.dagster.plan import Plan, StepSettings, asset_key, key_parts, make_plan, require_column
 from mlm_ops.plugins.dagster.run import forget_old_logs, run_start
 from mlm_ops.plugins.dagster.warehouse import step_warehouse
 from mlm_ops.results.doubts import FEW_GROUPS
