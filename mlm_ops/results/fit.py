@@ -13,6 +13,7 @@ from mlm_ops.language.options import EquationForm, EquationFormat, IntervalMetho
 from mlm_ops.results import tables
 from mlm_ops.results.equations import estimates_by_symbol, write_equations
 from mlm_ops.results.equations.writers import symbol_in_unicode
+from mlm_ops.results.notes import notes_of
 from mlm_ops.results.quiet import quiet_class
 from mlm_ops.results.record import FitRecord
 from mlm_ops.warehouse.boundary import checked
@@ -75,6 +76,11 @@ class Fit(FitRecord):
     def fit_statistics(self) -> pl.DataFrame:
         """One row: sizes, log-likelihood, deviance, AIC, BIC, ICC, and how the search ended."""
         return tables.fit_statistics(self)
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of the numbers must know."""
+        return notes_of(self)
 
     @checked(contrasts=options.COEFFICIENTS)
     def test(self, contrasts: Hypothesis) -> pl.DataFrame:
