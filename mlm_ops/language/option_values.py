@@ -13,7 +13,7 @@ from os import PathLike, fspath
 from typing import Any
 
 from mlm_ops.errors import MlmError
-from mlm_ops.language.elsewhere import value_here
+from mlm_ops.language.other_programs import value_here
 
 #: The most characters of a value in a message.
 _MOST_CHARACTERS = 80

@@ -14,9 +14,9 @@ from mlm_ops.results import tables
 from mlm_ops.results.equations import estimates_by_symbol, write_equations
 from mlm_ops.results.equations.writers import symbol_in_unicode
 from mlm_ops.results.notes import notes_of
-from mlm_ops.results.quiet import quiet_class
+from mlm_ops.results.numpy_warnings import quiet_class
 from mlm_ops.results.record import FitRecord
-from mlm_ops.warehouse.boundary import checked
+from mlm_ops.warehouse.argument_checks import checked
 from mlm_ops.warehouse.files.read import plan_file
 from mlm_ops.warehouse.relation import named_relation
 from mlm_ops.warehouse.source import is_path, open_source

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from mlm_ops.language.model import Center, Column, Factor, columns_of, group_name, label, walk
-from mlm_ops.results.doubts import few_groups, two_valued_outcome
-from mlm_ops.results.quiet import quiet
+from mlm_ops.results.cautions import few_groups, two_valued_outcome
+from mlm_ops.results.numpy_warnings import quiet
 from mlm_ops.results.record import FitRecord
 from mlm_ops.results.words import cell, rows_left_out
 

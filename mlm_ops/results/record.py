@@ -24,7 +24,7 @@ from mlm_ops.language.request import Request
 from mlm_ops.language.symbols import EquationStructure
 from mlm_ops.moments.arrays import Array
 from mlm_ops.moments.record import Moments
-from mlm_ops.results.quiet import quiet_class
+from mlm_ops.results.numpy_warnings import quiet_class
 from mlm_ops.warehouse.files.reading import Reading
 
 if TYPE_CHECKING:

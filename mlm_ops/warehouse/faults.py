@@ -91,7 +91,7 @@ def is_damage(error: BaseException) -> bool:
     return False
 
 
-def may_pass(error: BaseException) -> bool:
+def is_temporary_error(error: BaseException) -> bool:
     """Whether a later try may go well though nobody corrects anything.
 
     So it is where locks, disks, networks or memory are the cause, and where rows changed meanwhile; not where a file is
@@ -101,7 +101,7 @@ def may_pass(error: BaseException) -> bool:
     causes = list(_causes(error))
     if any(isinstance(cause, (DamagedError, *_WRONG_PATH)) or _NO_FILES in str(cause) for cause in causes):
         return False
-    return any(cause.may_pass if isinstance(cause, MlmError) else isinstance(cause, passing) for cause in causes)
+    return any(cause.is_temporary if isinstance(cause, MlmError) else isinstance(cause, passing) for cause in causes)
 
 
 def error_class(error: BaseException) -> type[StoreError]:

@@ -311,7 +311,7 @@ REASONS = {
         "stored(frame, name)": "a table of ours, or a quoted name",
         "' and '.join(conditions)": "quoted names with literals, and conditions that are constants",
     },
-    "mlm_ops/reports/pictures/steps.py": {
+    "mlm_ops/reports/pictures/model_comparison.py": {
         "model_text(least['reference_model'])": "a sentence, no SQL",
         "model_text(least['model'])": "a sentence, no SQL",
     },
@@ -334,7 +334,7 @@ REASONS = {
         "runs": "a query of ours",
         "union": "queries of ours",
     },
-    "mlm_ops/reports/pictures/keys.py": {
+    "mlm_ops/reports/pictures/by_partition.py": {
         "begin + 1": "a number",
         "quantity.table": "a constant",
         "values": "constants",

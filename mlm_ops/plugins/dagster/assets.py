@@ -34,8 +34,8 @@ from mlm_ops.plugins.dagster.pictures import report_asset
 from mlm_ops.plugins.dagster.plan import Plan, StepSettings, asset_key, key_parts, make_plan, require_column
 from mlm_ops.plugins.dagster.run import forget_old_logs, run_start
 from mlm_ops.plugins.dagster.warehouse import step_warehouse
-from mlm_ops.results.doubts import FEW_GROUPS
-from mlm_ops.warehouse.boundary import checked
+from mlm_ops.results.cautions import FEW_GROUPS
+from mlm_ops.warehouse.argument_checks import checked
 from mlm_ops.warehouse.faults import first_line
 
 _OPTIONS = {

@@ -39,7 +39,7 @@ from mlm_ops.plugins.dagster.plan import Plan
 from mlm_ops.plugins.dagster.run import forget_old_logs, run_start
 from mlm_ops.plugins.dagster.warehouse import Warehouse, step_warehouse, without_vain_retries
 from mlm_ops.warehouse.connection import Connection
-from mlm_ops.warehouse.faults import may_pass
+from mlm_ops.warehouse.faults import is_temporary_error
 
 _LOG = logging.getLogger(LOGGER)
 #: Partitions that are written in one transaction, which costs as much as a fit; with `MOST_ROWS` a batch is written
@@ -63,7 +63,7 @@ class PartitionOutcomes:
         Without any row, as a day on which nothing happened; results of earlier rows are no longer the latest.
     failed
         Why a partition could not be fitted.
-    may_pass
+    temporary
         Those that failed for what may be gone the next time.
     withheld
         With fewer rows than ``min_publish_n``: nothing of them is published, and what was is no longer the latest.
@@ -77,7 +77,7 @@ class PartitionOutcomes:
     empty: list[str] = field(default_factory=list)
     withheld: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
-    may_pass: list[str] = field(default_factory=list)
+    temporary: list[str] = field(default_factory=list)
     unconverged: list[str] = field(default_factory=list)
     singular: list[str] = field(default_factory=list)
     metadata: dict[str, Metadata] = field(default_factory=dict)
@@ -211,8 +211,8 @@ class _Fits:
             self.batch.add_empty(analysis)
         except MlmError as error:
             self.outcomes.failed[key] = str(error)
-            if may_pass(error):
-                self.outcomes.may_pass.append(key)
+            if is_temporary_error(error):
+                self.outcomes.temporary.append(key)
         except UNFORESEEN as error:
             _LOG.exception("partition %s", key)
             self.outcomes.failed[key] = f"{analysis.analysis}: {type(error).__name__}: {error}"
@@ -333,7 +333,7 @@ def partition_fits(plan: Plan, partitions_def: dg.PartitionsDefinition[str], col
 def _fail(analysis: Analysis, outcomes: PartitionOutcomes, keys: list[str]) -> NoReturn:
     """End the step with what is wrong with the partitions that were not fitted."""
     error = DataError(_failure(analysis, outcomes, keys))
-    error.may_pass = bool(outcomes.may_pass)
+    error.is_temporary = bool(outcomes.temporary)
     raise error
 
 

@@ -44,7 +44,7 @@ from mlm_ops.structural.mplus.paths import Paths
 from mlm_ops.structural.mplus.text import model_lines
 from mlm_ops.structural.results.fit import SemFit
 from mlm_ops.structural.results.fitting import fit_rows
-from mlm_ops.warehouse.boundary import checked
+from mlm_ops.warehouse.argument_checks import checked
 from mlm_ops.warehouse.source import Source, open_source
 
 if TYPE_CHECKING:

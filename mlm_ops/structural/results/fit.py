@@ -27,7 +27,7 @@ from mlm_ops.structural.results.diagram import mermaid
 from mlm_ops.structural.results.equations import sem_equations
 from mlm_ops.structural.results.mplus import mplus_input
 from mlm_ops.structural.results.record import SemContextualEffect, SemRecord
-from mlm_ops.warehouse.boundary import checked
+from mlm_ops.warehouse.argument_checks import checked
 
 if TYPE_CHECKING:
     from mlm_ops import reports
