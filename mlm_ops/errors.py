@@ -29,7 +29,7 @@ class MlmError(Exception):
     #: The level at which it is logged.
     level = logging.ERROR
     #: Whether the same may go well the next time though nobody corrects anything: a file is locked, or a disk full.
-    may_pass = False
+    is_temporary = False
 
 
 class ArgumentError(MlmError, TypeError):
@@ -96,7 +96,7 @@ class NoRowsError(DataError):
 class RowsChangedError(DataError):
     """The rows changed between two queries of one fit, so that their results do not belong together."""
 
-    may_pass = True
+    is_temporary = True
 
 
 class IdentificationError(MlmError):

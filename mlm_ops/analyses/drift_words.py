@@ -12,7 +12,7 @@ from mlm_ops.results.words import after_p, cell, count
 #: What makes a number of a run one and the same in two comparisons.
 _NUMBER = ("analysis", "model", "kind", "group", "term", "other")
 #: What the runs are called that a run is compared with.
-_RUNS = {"previous": "the run before", "baseline": "the baseline"}
+COMPARED_RUNS = {"previous": "the run before", "baseline": "the baseline"}
 
 
 def one_row_a_number(drift: pl.DataFrame) -> pl.DataFrame:
@@ -40,8 +40,8 @@ def drift_sentence(drift: pl.DataFrame) -> str | None:
         return None
     n_flagged, n = (frame.unique(_NUMBER).height for frame in (flagged, rows))
     # the run before may be the baseline, too
-    is_against = [rows["against"].str.starts_with(against).any() for against in _RUNS]
-    runs = " or ".join(words for words, is_one in zip(_RUNS.values(), is_against, strict=True) if is_one)
+    is_against = [rows["against"].str.starts_with(against).any() for against in COMPARED_RUNS]
+    runs = " or ".join(words for words, is_one in zip(COMPARED_RUNS.values(), is_against, strict=True) if is_one)
     clearest = flagged.with_columns(size=pl.col("statistic").abs()).sort(
         ["p_adjusted", "size"], descending=[False, True], nulls_last=True, maintain_order=True
     )

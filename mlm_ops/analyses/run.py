@@ -18,7 +18,6 @@ from mlm_ops.errors import MlmError
 from mlm_ops.inference.fixed import contrasts as linear_contrasts
 from mlm_ops.language.formula import formula_text
 from mlm_ops.logs import Event, tell, tell_fit
-from mlm_ops.moments.claims import claim_tables, table_claim
 from mlm_ops.moments.collect import collect
 from mlm_ops.moments.coverage import nested_levels
 from mlm_ops.moments.from_macros import gather
@@ -26,11 +25,12 @@ from mlm_ops.moments.needs import complete_rows
 from mlm_ops.moments.partitions import Partitions, Refresh
 from mlm_ops.moments.record import Moments
 from mlm_ops.moments.storage import save_moments
+from mlm_ops.moments.stored_tables import claim_tables, table_claim
 from mlm_ops.results import tables
 from mlm_ops.results.comparing import compare_records
 from mlm_ops.results.fit import Fit
 from mlm_ops.results.fitting import fit_model
-from mlm_ops.results.quiet import quiet
+from mlm_ops.results.numpy_warnings import quiet
 from mlm_ops.results.tables.columns import COUNT
 from mlm_ops.results.tables.questions import contrasts, interaction_tables
 from mlm_ops.results.tables.suppression import publishable
@@ -82,9 +82,8 @@ def collect_analysis(analysis: Analysis, connection: duckdb.DuckDBPyConnection) 
 
 
 def moments_table(analysis: Analysis) -> str:
-    """Where the analysis' moments are kept; quoted where its name is not a plain one."""
-    name = f"{analysis.analysis}{MOMENTS}"
-    return f"main.{name if name.isidentifier() else identifier(name)}"
+    """Where the analysis' moments are kept."""
+    return _in_main(f"{analysis.analysis}{MOMENTS}")
 
 
 def centered_table(analysis: Analysis) -> str:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
 from argparse import Namespace
 from typing import Any
 
 import polars as pl
 
-from mlm_ops.cli.messages import command, short_path
-from mlm_ops.cli.rows import refuse_beside_file, with_rows
+from mlm_ops.cli.rows import database_of_table, refuse_beside_file, require_data, with_rows
 from mlm_ops.cli.terminal import console, show_versions
-from mlm_ops.errors import MlmError, StoreError
+from mlm_ops.errors import MlmError
 from mlm_ops.language.options import ESTIMATOR
 from mlm_ops.language.spelling import did_you_mean, list_names
 from mlm_ops.warehouse.connection import using
@@ -21,10 +19,7 @@ def centering_of_formula(options: Namespace) -> None:
     """Print the versions of a formula fitted to a data file; nothing is written."""
     if options.database is not None or options.model is not None:
         raise MlmError("A formula is fitted to one data file; --database and --model are for analysis files.")
-    if options.data is None:
-        raise MlmError(
-            f"A formula is fitted to one data file: {command('centering', shlex.quote(options.what))} data.csv"
-        )
+    require_data(options, "A formula")
     from mlm_ops.results.fitting import fit
 
     estimator = ESTIMATOR.of(options.estimator or ESTIMATOR.default)
@@ -37,25 +32,17 @@ def centering_of_formula(options: Namespace) -> None:
 
 def centering_of_analysis(options: Namespace) -> None:
     """Print the versions of a model of an analysis file, fitted to its rows in a database; nothing is written."""
-    if options.database is None:
-        raise MlmError(
-            f"An analysis file is fitted in a database: {command('centering', shlex.quote(options.what))} --database "
-            "FILE.duckdb"
-        )
     refuse_beside_file(options, ("table", "null", "estimator"))
     from mlm_ops.analyses.file.analysis import read_analysis
     from mlm_ops.analyses.run import collect_analysis, fit_analysis_model
 
     analysis = read_analysis(options.what, allow_files=options.allow_files)
+    database = database_of_table(options, analysis)
     names = list(analysis.models)
     name = options.model if options.model is not None else next(iter(analysis.centering), names[-1])
     if name not in names:
         raise MlmError(f"{options.what} has no model {name}.{did_you_mean(name, names)} There are {list_names(names)}.")
-    if not options.database.exists():
-        raise StoreError(
-            f"There is no database at {short_path(options.database)}. Name the DuckDB file that holds {analysis.data}."
-        )
-    with using(options.database, wait=options.wait) as connection:
+    with using(database, wait=options.wait) as connection:
         fitted = fit_analysis_model(analysis, name, collect_analysis(analysis, connection))
     print_versions(fitted.centering())
 

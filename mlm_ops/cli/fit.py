@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlm_ops.cli.messages import command, short_path
-from mlm_ops.cli.rows import refuse_beside_file, with_rows
+from mlm_ops.cli.rows import database_of_table, refuse_beside_file, require_data, with_rows
 from mlm_ops.errors import FormulaError, MlmError, StoreError
 from mlm_ops.language.options import STEPS
 from mlm_ops.logs import tell_fit
@@ -42,8 +42,7 @@ def fit_formula(options: Namespace) -> int:
         )
     if options.allow_files:
         raise MlmError("--allow-files is for analysis files; the data file of a formula is named on the command line.")
-    if options.data is None:
-        raise MlmError(f"A formula is fitted to one data file: {command('fit', shlex.quote(options.what))} data.csv")
+    require_data(options, "A formula")
     from mlm_ops.results.fitting import fit
 
     def show(fitted: Fit) -> None:
@@ -113,9 +112,9 @@ def fit_analysis_file(options: Namespace, run_id: str, tell: Callable[[str], Non
 
     from mlm_ops.analyses.drift_words import drift_sentence
     from mlm_ops.analyses.run import fit_analysis
-    from mlm_ops.analyses.store.history import run_facts
     from mlm_ops.analyses.store.layout import check_store
     from mlm_ops.analyses.store.prediction_views import check_view_names, create_prediction_views, prediction_views
+    from mlm_ops.analyses.store.run_facts import run_facts
     from mlm_ops.analyses.store.runs import Run, read_latest, write_runs
     from mlm_ops.analyses.store.version import VIEWS_OF_LISTS
     from mlm_ops.cli.show import all_rows, print_head
@@ -169,22 +168,12 @@ def _database(options: Namespace, analysis: Analysis) -> Path:
     MlmError, StoreError
         The data are a table, and the database that holds it is not named or not there.
     """
-    from mlm_ops.analyses.rows import names_a_file, similar_file
+    from mlm_ops.analyses.rows import names_a_file
 
+    if not names_a_file(analysis.data):
+        return database_of_table(options, analysis)
     path: Path | None = options.database
-    if names_a_file(analysis.data):
-        if path is None:
-            path = Path(options.what).parent / RESULTS_FILE
-        return path
-    if path is None:
-        raise MlmError(
-            "An analysis file is fitted in a database: "
-            f"{command('fit', shlex.quote(options.what), database='FILE.duckdb')}"
-            f"{'.' + hint if (hint := similar_file(analysis.data.strip(), analysis.reach)) else ''}"
-        )
-    if not path.exists():
-        raise StoreError(f"There is no database at {path}. Name the DuckDB file that holds {analysis.data}.")
-    return path
+    return Path(options.what).parent / RESULTS_FILE if path is None else path
 
 
 @contextmanager

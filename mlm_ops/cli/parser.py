@@ -10,7 +10,6 @@ from typing import NoReturn, get_args
 
 from mlm_ops.cli.messages import program
 from mlm_ops.errors import MlmError
-from mlm_ops.language.elsewhere import argument_here
 from mlm_ops.language.options import (
     CLUSTER,
     COVARIANCE,
@@ -22,6 +21,7 @@ from mlm_ops.language.options import (
     TableFile,
     TableFormat,
 )
+from mlm_ops.language.other_programs import argument_here
 
 EXIT_BAD_INPUT = 2
 MOST_PORT = 65535

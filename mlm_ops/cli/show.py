@@ -15,7 +15,7 @@ from mlm_ops.cli.messages import command, short_path
 from mlm_ops.cli.results import results_path
 from mlm_ops.cli.terminal import LONG_TABLES, console, show_centering, show_largest_indices, show_table, show_tables
 from mlm_ops.errors import MlmError
-from mlm_ops.language.spelling import did_you_mean, list_names, unknown_result
+from mlm_ops.language.spelling import unknown_result
 from mlm_ops.reports.page.places import existing_report
 from mlm_ops.results.text.side_by_side import side_by_side
 from mlm_ops.results.words import count, counts, one_line, rows_left_out, visible
@@ -142,7 +142,4 @@ def check_models(models: Sequence[str], present: Iterable[str]) -> None:
     names = list(dict.fromkeys(present))
     for model in models:
         if model not in names:
-            raise MlmError(
-                f"There are no results of such a model. Got {model}; expected {list_names(names) or 'no model'}."
-                f"{did_you_mean(model, names)}"
-            )
+            raise MlmError(unknown_result("model", model, names))

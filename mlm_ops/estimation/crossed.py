@@ -3,7 +3,7 @@
 The cells' cross-products are a sparse matrix ``B`` between the units of the eliminated factor and the R random effects
 of all the others, and a sparse one over these, ``C``. Eliminating the first leaves ``K = C - sum B' M B``, dense; the
 rest is then one big unit with ``Lambda_R`` block-diagonal. Nothing depends on the number of rows, only on that of
-cells and on R: an evaluation takes ``R^3`` multiplications and one square of R by R numbers (`crossed_rest`).
+cells and on R: an evaluation takes ``R^3`` multiplications and one square of R by R numbers (`crossed_remaining`).
 
 Bates and others (2015), Journal of Statistical Software 67(1), sec. 3, in which Z is eliminated in the same order.
 """
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from mlm_ops.estimation.crossed_curvature import has_curvature, second_order
 from mlm_ops.estimation.crossed_derivatives import CrossTrace, Eliminated
-from mlm_ops.estimation.crossed_rest import Remaining, Rest, TwoTriangles
+from mlm_ops.estimation.crossed_remaining import Remaining, Rest, TwoTriangles
 from mlm_ops.estimation.design.products import CrossProducts
 from mlm_ops.estimation.memory import check_memory
 from mlm_ops.estimation.second_order import SecondOrder

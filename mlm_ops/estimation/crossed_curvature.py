@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mlm_ops.estimation.crossed_derivatives import CrossTrace, invertible
-from mlm_ops.estimation.crossed_rest import Remaining
+from mlm_ops.estimation.crossed_remaining import Remaining
 from mlm_ops.estimation.second_order import SecondOrder
 from mlm_ops.moments.arrays import Array
 

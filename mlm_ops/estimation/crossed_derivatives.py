@@ -14,7 +14,7 @@ from functools import cached_property
 
 import numpy as np
 
-from mlm_ops.estimation.crossed_rest import Remaining, Rest, TwoTriangles
+from mlm_ops.estimation.crossed_remaining import Remaining, Rest, TwoTriangles
 from mlm_ops.estimation.unit_squares import UnitSquares
 from mlm_ops.moments.arrays import Array, Numbers
 

@@ -12,6 +12,8 @@ from numpy.typing import ArrayLike
 
 from mlm_ops.moments.arrays import Array
 
+#: Half a 95% interval in standard errors, by the normal distribution.
+NORMAL_975 = 1.959963984540054
 #: Beyond these the distribution is the normal one in every digit of a double.
 _NORMAL = 1e20
 #: Step and points of the trapezoidal rule after ``w = exp(u - exp(-u))``, which makes it exact in double precision:

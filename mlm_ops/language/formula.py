@@ -200,14 +200,14 @@ class FormulaCompiler(VariableCompiler):
                 raise self.fail(f"The product multiplies out to more than {MOST_TERMS} terms; write fewer.", node)
             products = [a | b for a in left for b in right]
             if node.operator == "+":
-                return _unique(left + right)
+                return list(dict.fromkeys(left + right))
             if node.operator == ":":
-                return _unique(products)
+                return list(dict.fromkeys(products))
             if node.operator == "*":
-                return _unique(left + right + products)
+                return list(dict.fromkeys(left + right + products))
             if node.operator == "/":
                 everything = frozenset[Variable]().union(*left)
-                return _unique(left + [everything | b for b in right])
+                return list(dict.fromkeys(left + [everything | b for b in right]))
             return [t for t in left if t not in right]
         if isinstance(node, Number):
             if node.value == 1:
@@ -230,7 +230,7 @@ class FormulaCompiler(VariableCompiler):
         result: list[frozenset[Variable]] = []
         for size in range(1, int(exponent.value) + 1):
             result += [frozenset().union(*factors) for factors in combinations(terms, size)]
-        return _unique(result)
+        return list(dict.fromkeys(result))
 
     def blocks(self, bar: Operation) -> list[RandomBlock]:
         """Compile one ``(terms | grouping)`` to its blocks."""
@@ -288,10 +288,6 @@ def _sign_and_part(node: Syntax) -> tuple[str, Syntax]:
     for product in reversed(products):
         whole = replace(product, left=whole)
     return sign, whole
-
-
-def _unique(terms: list[frozenset[Variable]]) -> list[frozenset[Variable]]:
-    return list(dict.fromkeys(terms))
 
 
 def group_text(group: GroupingFactor) -> str:

@@ -13,7 +13,7 @@ from os import PathLike, fspath
 from typing import Any
 
 from mlm_ops.errors import MlmError
-from mlm_ops.language.elsewhere import value_here
+from mlm_ops.language.other_programs import value_here
 
 #: The most characters of a value in a message.
 _MOST_CHARACTERS = 80
@@ -223,6 +223,11 @@ def take_yaml_value(value: Any, depth: int = 0) -> Any:
     number = take_real(value)
     # a whole number may be the label of a factor's level, which has no decimal point
     return int(value) if isinstance(value, numbers.Integral) else number
+
+
+def as_list(value: Any) -> list[Any]:
+    """Return a list as it is, and one value as a list of one: a key with one value takes it without brackets."""
+    return value if isinstance(value, list) else [value]
 
 
 def take_path(value: Any) -> Any:

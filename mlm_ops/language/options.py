@@ -15,6 +15,7 @@ from mlm_ops.language.option_values import (
     Option,
     UnsuitableValueError,
     an_instance,
+    as_list,
     choice,
     flag,
     take_any_text,
@@ -55,6 +56,16 @@ GroupEqual = Literal[
     "lv.variances",
     "lv.covariances",
 ]
+EquationForm = Literal["levels", "reduced", "matrix"]
+EquationFormat = Literal["text", "unicode", "latex", "markdown", "mathml"]
+#: Of structural models.
+SemEquationFormat = Literal[EquationFormat, "mplus"]
+DiagramFormat = Literal["svg", "mermaid"]
+#: How the models of an analysis are built, and what decides whether a term is kept.
+StrategyKind = Literal["a_priori", "build_up", "tear_down"]
+RuleCriterion = Literal["p", "aic", "bic", "r_squared"]
+#: What the failure of a check does in Dagster: it stops what comes after, or is shown.
+Severity = Literal["error", "warn"]
 TableFormat = Literal["text", "markdown"]
 TableFile = Literal["latex", "csv", "parquet", "word"]
 
@@ -115,15 +126,11 @@ def _moderators(value: Any) -> Any:
         if isinstance(content, bool):
             raise UnsuitableValueError
         values = take_yaml_value(content)
-        if isinstance(values, dict) or any(isinstance(item, list | dict) for item in _as_list(values)):
+        if isinstance(values, dict) or any(isinstance(item, list | dict) for item in as_list(values)):
             raise UnsuitableValueError
         return values
 
     return take_by_name(take_values)(value)
-
-
-def _as_list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
 
 
 def _one_character(value: Any) -> str:

@@ -154,8 +154,8 @@ def _rewritten(model: Model, version: str, targets: Mapping[Variable, Target]) -
         for target in targets.values():
             means = [Between(target.variable, group) for group in target.means]
             fixed += [Term((_without_default(mean, default),)) for mean in means if mean not in present]
-    blocks = [replace(b, terms=_unique(_terms(b.terms, version, targets, default))) for b in model.random]
-    other = replace(model, fixed=_unique(fixed), random=tuple(blocks))
+    blocks = [replace(b, terms=tuple(dict.fromkeys(_terms(b.terms, version, targets, default)))) for b in model.random]
+    other = replace(model, fixed=tuple(dict.fromkeys(fixed)), random=tuple(blocks))
     predictors = {*other.predictors}
     other = replace(other, level_variables=tuple(entry for entry in model.level_variables if entry[0] in predictors))
     return replace(other, text=formula_text(other))
@@ -192,7 +192,3 @@ def _without_default(variable: Within | Between, default: GroupingFactor | None)
 
 def _with_group(variable: Variable, default: GroupingFactor | None) -> Variable:
     return replace(variable, group=default) if isinstance(variable, Between) and variable.group is None else variable
-
-
-def _unique(terms: Sequence[Term] | Iterator[Term]) -> tuple[Term, ...]:
-    return tuple(dict.fromkeys(terms))

@@ -9,7 +9,6 @@ import numpy as np
 
 from mlm_ops.errors import FormulaError
 from mlm_ops.language.covariances import STRUCTURES
-from mlm_ops.language.elsewhere import value_here
 from mlm_ops.language.model import (
     INTERCEPT,
     Column,
@@ -23,6 +22,7 @@ from mlm_ops.language.model import (
     Variable,
     group_name,
 )
+from mlm_ops.language.other_programs import value_here
 from mlm_ops.language.spelling import did_you_mean
 from mlm_ops.language.syntax import Call, Group, Name, Operation, Syntax, parse_expression
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from mlm_ops.errors import FormulaError
-from mlm_ops.language.elsewhere import sign_here
+from mlm_ops.language.other_programs import sign_here
 
 _NUMBER = r"(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)"
 _NAME = r"(?P<name>[^\W\d][\w.]*)"

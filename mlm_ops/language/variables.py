@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from mlm_ops.errors import FormulaError
-from mlm_ops.language.elsewhere import function_here
 from mlm_ops.language.model import (
     CENTERINGS,
     Column,
@@ -16,6 +15,7 @@ from mlm_ops.language.model import (
     number_text,
     walk,
 )
+from mlm_ops.language.other_programs import function_here
 from mlm_ops.language.spelling import did_you_mean
 from mlm_ops.language.syntax import ARITHMETIC, FUNCTIONS, Call, Group, Name, Number, Operation, Syntax, TextLiteral
 

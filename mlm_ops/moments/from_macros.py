@@ -21,7 +21,7 @@ from mlm_ops.moments.needs import check_models, needs_of
 from mlm_ops.moments.record import Moments, Schema
 from mlm_ops.moments.sums import packed_place, unit_codes
 from mlm_ops.moments.survey import in_order, key_expression, run
-from mlm_ops.warehouse.boundary import checked
+from mlm_ops.warehouse.argument_checks import checked
 from mlm_ops.warehouse.source import Source, open_source
 from mlm_ops.warehouse.sql import category, identifier
 

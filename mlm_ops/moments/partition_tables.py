@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from mlm_ops.errors import DataError
 from mlm_ops.language.model import Residual
-from mlm_ops.moments.claims import sibling, table_claim
 from mlm_ops.moments.needs import Needs
 from mlm_ops.moments.record import Moments, Schema
 from mlm_ops.moments.residual import ResidualMoments
 from mlm_ops.moments.scan import as_residual, by_part, moments_query, residual_query
+from mlm_ops.moments.stored_tables import sibling, table_claim
 from mlm_ops.moments.survey import count_parts, survey_partitions
 from mlm_ops.warehouse.faults import first_line
 from mlm_ops.warehouse.ownership import replace_table

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from mlm_ops.errors import DataError, RowsChangedError
 from mlm_ops.language.model import Factor, Model, Variable, label
-from mlm_ops.moments.claims import claim_tables
 from mlm_ops.moments.coverage import lost_variation, nested_levels
 from mlm_ops.moments.needs import Needs, find_needs
 from mlm_ops.moments.partition_tables import Facts, Parts
@@ -36,6 +35,7 @@ from mlm_ops.moments.storage import (
     transaction,
     write_moments,
 )
+from mlm_ops.moments.stored_tables import claim_tables
 from mlm_ops.moments.survey import Survey, check_values, pooled_survey, rows_changed_sentence
 from mlm_ops.moments.totals import Totals
 from mlm_ops.warehouse.source import Source

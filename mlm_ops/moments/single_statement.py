@@ -40,14 +40,9 @@ from mlm_ops.moments.scan import (
 )
 from mlm_ops.moments.survey import Survey
 from mlm_ops.warehouse.relation import named_relation
-from mlm_ops.warehouse.source import TEXT, Source
+from mlm_ops.warehouse.source import Source
 from mlm_ops.warehouse.sql import category, expression, identifier, literal, render
-
-#: Types of whole numbers that are no longer than a bigint.
-_WHOLE = re.compile(r"U?(TINY|SMALL)INT|U?INTEGER|BIGINT", re.IGNORECASE)
-
-#: Types whose numbers a double holds, or rounds.
-_CASTABLE = re.compile(r"U?(TINY|SMALL|BIG)?INT(EGER)?|FLOAT|DOUBLE|DECIMAL.*", re.IGNORECASE)
+from mlm_ops.warehouse.types import ROUNDED, TEXT, WHOLE
 
 
 @dataclass(frozen=True)
@@ -123,7 +118,7 @@ class SingleStatement:
         return FirstRows(
             tuple(survey.centers[n] for n in needs.numbers),
             tuple(i for i, n in enumerate(needs.numbers) if n in survey.varying),
-            tuple(i for i, key in enumerate(needs.keys) if _WHOLE.fullmatch(source.types[key])),
+            tuple(i for i, key in enumerate(needs.keys) if WHOLE.fullmatch(source.types[key])),
         )
 
     def sql(self, guess: FirstRows | None = None) -> str:
@@ -181,7 +176,7 @@ class SingleStatement:
         """Return the column that tells whether the columns' types are as they were."""
         numbers = dict.fromkeys(c for n in self.needs.numbers for c in columns_of(n))
         kinds = [f"not {_is_type(name, TEXT)}" for name in numbers]
-        kinds += [f"{'' if i in guess.whole else 'not '}{_is_type(key, _WHOLE)}" for i, key in enumerate(self._keys)]
+        kinds += [f"{'' if i in guess.whole else 'not '}{_is_type(key, WHOLE)}" for i, key in enumerate(self._keys)]
         return {"expression": " and ".join(kinds), "name": f"{self._prefix}as_guessed"}
 
     @cached_property
@@ -235,7 +230,7 @@ class SingleStatement:
         """(J,) labels of a grouping column or factor, as from `collect`: whole numbers or texts."""
         if column in self._keys:
             at = list(self._keys).index(column)
-            if _WHOLE.fullmatch(source.types[column]):
+            if WHOLE.fullmatch(source.types[column]):
                 return np.asarray(sums[f"u_{2 * at}"], dtype=np.int64)
             return np.asarray(sums[f"u_{2 * at + 1}"]).astype(str)
         texts, codes = np.unique(np.asarray(sums[f"u_{2 * len(self._keys)}"]).astype(str), return_inverse=True)
@@ -262,16 +257,16 @@ class SingleStatement:
         for name in dict.fromkeys(c for n in needs.all_numbers for c in columns_of(n)):
             # of a double a cast takes no time, and a cast that may fail takes a fifth of the time of the sums
             number = (
-                f"case when {_is_type(name, _CASTABLE)} then cast({identifier(name)} as double)"
+                f"case when {_is_type(name, ROUNDED)} then cast({identifier(name)} as double)"
                 f" else try_cast({identifier(name)} as double) end"
             )
             if name in self._possible_factors:
                 number = f"case when {_is_type(name, TEXT)} then 0.0 else {number} end"
             columns.append({"expression": number, "name": name})
         for name, (whole, text) in self._keys.items():
-            number = f"case when {_is_type(name, _WHOLE)} then try_cast({identifier(name)} as bigint) else 0 end"
+            number = f"case when {_is_type(name, WHOLE)} then try_cast({identifier(name)} as bigint) else 0 end"
             columns.append({"expression": number, "name": whole})
-            label = f"case when {_is_type(name, _WHOLE)} then '' else {category(name)} end"
+            label = f"case when {_is_type(name, WHOLE)} then '' else {category(name)} end"
             columns.append({"expression": label, "name": text})
         for name, factor in self._factors.items():
             label = category(name)

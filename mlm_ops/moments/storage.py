@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from mlm_ops.errors import DataError
 from mlm_ops.language import model as nodes
 from mlm_ops.language.model import Factor, Residual, Variable, label
-from mlm_ops.moments.claims import RESIDUAL_COLUMNS, claim_tables, sibling, table_claim
 from mlm_ops.moments.record import Moments, Schema
 from mlm_ops.moments.residual import ResidualMoments
+from mlm_ops.moments.stored_tables import RESIDUAL_COLUMNS, claim_tables, sibling, table_claim
 from mlm_ops.moments.sums import lower_by_rows, packed_size
 from mlm_ops.warehouse.arrow import ArrowStream
 from mlm_ops.warehouse.connection import registered

@@ -19,13 +19,13 @@ from mlm_ops.moments.rank import VALUE_ROUNDING
 from mlm_ops.warehouse.faults import why_it_failed
 from mlm_ops.warehouse.source import Source
 from mlm_ops.warehouse.sql import category, identifier, render
+from mlm_ops.warehouse.types import LONG, WHOLE
 
-_NATIVE_KEY = re.compile(r"U?(TINY|SMALL)INT|U?INTEGER|BIGINT|VARCHAR")
+_NATIVE_KEY = re.compile(rf"{WHOLE.pattern}|VARCHAR", re.IGNORECASE)
 
-#: Types of whole numbers, or decimals, with more digits than a double has; the size from which a double loses digits,
+#: The size from which a double loses digits,
 #: and how many of its steps apart the smallest and largest value must be for six digits.
-_LONG = re.compile(r"U?(BIG|HUGE)INT|DECIMAL")
-_WHOLE, _LEAST_APART = 2**53, 10**6
+_FIRST_ROUNDED, _LEAST_APART = 2**53, 10**6
 #: A text column with more values than this, in half the rows a new one, and most of them numbers, was meant as numbers.
 MOST_LEVELS = 20
 #: Strata with a residual variance of their own: each is one more dimension of the search, and 100 take minutes.
@@ -323,8 +323,8 @@ def _check_domains(needs: Needs, survey: Survey) -> None:
 
 def long_numbers(source: Source, survey: Survey) -> list[str]:
     """Return the columns of whole numbers whose mean is beyond 2^53."""
-    far = [v.name for v, mean in survey.centers.items() if isinstance(v, Column) and abs(mean or 0.0) >= _WHOLE]
-    return [name for name in far if _LONG.match(source.types[name])]
+    far = [v.name for v, mean in survey.centers.items() if isinstance(v, Column) and abs(mean or 0.0) >= _FIRST_ROUNDED]
+    return [name for name in far if LONG.match(source.types[name])]
 
 
 def check_whole_numbers(source: Source, needs: Needs, survey: Survey) -> None:
@@ -332,7 +332,7 @@ def check_whole_numbers(source: Source, needs: Needs, survey: Survey) -> None:
 
     Queries only the columns that `long_numbers` returns, and those that stand inside functions only.
     """
-    inside = [name for name in needs.inside_functions if _LONG.match(source.types[name])]
+    inside = [name for name in needs.inside_functions if LONG.match(source.types[name])]
     names = list(dict.fromkeys((*long_numbers(source, survey), *inside)))
     if not names or not survey.n_complete:
         return
@@ -341,7 +341,7 @@ def check_whole_numbers(source: Source, needs: Needs, survey: Survey) -> None:
     for i, name in enumerate(names):
         low, high = int(row[f"low_{i}"]), int(row[f"high_{i}"])
         largest = max(abs(low), abs(high))
-        if largest >= _WHOLE and (high - low) * _WHOLE < _LEAST_APART * largest:
+        if largest >= _FIRST_ROUNDED and (high - low) * _FIRST_ROUNDED < _LEAST_APART * largest:
             raise DataError(
                 f"Column {name!r} holds whole numbers that lie too near to each other for their size, so that a double "
                 f"loses their differences. Got values from {low} to {high}. Take a constant off them in a view or "

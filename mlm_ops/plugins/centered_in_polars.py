@@ -24,18 +24,19 @@ from mlm_ops.errors import DataError, StoreError
 from mlm_ops.language.model import GroupingFactor
 from mlm_ops.logs import Event, tell
 from mlm_ops.plugins.polars import CenteringNamespace
-from mlm_ops.warehouse.connection import free_name
+from mlm_ops.warehouse.connection import database_path, free_name
 from mlm_ops.warehouse.faults import why_it_failed
 from mlm_ops.warehouse.ownership import replace_table
 from mlm_ops.warehouse.sql import file_literal, identifier, literal
+from mlm_ops.warehouse.types import ROUNDED
 
 if TYPE_CHECKING:
     import duckdb
 
     from mlm_ops.analyses.file.analysis import Analysis
 
-#: Types whose values Polars reads from Parquet as they are, those of numbers as the double that SQL makes of them, too.
-_VALUES = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|FLOAT|DOUBLE|DECIMAL.*", re.IGNORECASE)
+#: Types whose values Polars reads from Parquet as they are; numbers to center it reads as the double that SQL makes of
+#: them, too.
 _KEYS = re.compile(
     r"BOOLEAN|U?(TINY|SMALL|BIG)?INT(EGER)?|FLOAT|DOUBLE|DECIMAL\([^)]*\)|VARCHAR|ENUM\(.*\)|UUID|BLOB|DATE|TIME"
     r"|TIMESTAMP(_S|_MS|_NS| WITH TIME ZONE)?",
@@ -76,7 +77,7 @@ def create_centered_in_polars(connection: duckdb.DuckDBPyConnection, analysis: A
 def why_not_in_polars(rows: RowsToCenter) -> str | None:
     """Say why Polars cannot center these rows, in one sentence; None where it can."""
     keys = dict.fromkeys(key for group in rows.groups for key in group)
-    types_by_column = [*((key, _KEYS) for key in keys), *((column, _VALUES) for column in rows.values)]
+    types_by_column = [*((key, _KEYS) for key in keys), *((column, ROUNDED) for column in rows.values)]
     for column, types in types_by_column:
         if types.fullmatch(rows.source.types[column]) is None:
             return (
@@ -202,9 +203,7 @@ def _folder_beside(connection: duckdb.DuckDBPyConnection, table: str) -> Iterato
 
     A killed process leaves its folder behind; the next run removes it, as DuckDB lets one process write at a time.
     """
-    ((database,),) = connection.execute(
-        "select path from duckdb_databases() where database_name = current_database()"
-    ).fetchall()
+    database = database_path(connection)
     if database is None:
         with TemporaryDirectory(prefix="mlm_") as folder:
             yield Path(folder)

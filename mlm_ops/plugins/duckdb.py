@@ -32,7 +32,7 @@ from mlm_ops.results.tables import FIT_TABLES
 from mlm_ops.results.tables.columns import SQL_TYPES, ColumnTypes
 from mlm_ops.results.tables.effects import FIXED_EFFECTS, RANDOM_EFFECTS, VARIANCE_COMPONENTS
 from mlm_ops.results.tables.whole_models import FIT_STATISTICS, MODELS
-from mlm_ops.warehouse.boundary import checked
+from mlm_ops.warehouse.argument_checks import checked
 from mlm_ops.warehouse.faults import first_line, sentence_of
 from mlm_ops.warehouse.relation import table_parts
 from mlm_ops.warehouse.source import open_source

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, get_args
 from mlm_ops.errors import DataError, MlmError
 from mlm_ops.language import options
 from mlm_ops.language.option_values import choice
-from mlm_ops.language.options import IntervalMethod, PredictionKind
+from mlm_ops.language.options import EquationForm, EquationFormat, IntervalMethod, PredictionKind
 from mlm_ops.results import tables
-from mlm_ops.results.equations import EquationForm, EquationFormat, estimates_by_symbol, write_equations
+from mlm_ops.results.equations import estimates_by_symbol, write_equations
 from mlm_ops.results.equations.writers import symbol_in_unicode
-from mlm_ops.results.quiet import quiet_class
+from mlm_ops.results.notes import notes_of
+from mlm_ops.results.numpy_warnings import quiet_class
 from mlm_ops.results.record import FitRecord
-from mlm_ops.warehouse.boundary import checked
+from mlm_ops.warehouse.argument_checks import checked
 from mlm_ops.warehouse.files.read import plan_file
 from mlm_ops.warehouse.relation import named_relation
 from mlm_ops.warehouse.source import is_path, open_source
@@ -75,6 +76,11 @@ class Fit(FitRecord):
     def fit_statistics(self) -> pl.DataFrame:
         """One row: sizes, log-likelihood, deviance, AIC, BIC, ICC, and how the search ended."""
         return tables.fit_statistics(self)
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of the numbers must know."""
+        return notes_of(self)
 
     @checked(contrasts=options.COEFFICIENTS)
     def test(self, contrasts: Hypothesis) -> pl.DataFrame:

@@ -22,8 +22,8 @@ from mlm_ops.moments.coverage import moments_for
 from mlm_ops.moments.needs import complete_rows, named_columns, needs_of
 from mlm_ops.moments.record import Moments
 from mlm_ops.results.fit import Fit
-from mlm_ops.results.quiet import quiet
-from mlm_ops.warehouse.boundary import checked
+from mlm_ops.results.numpy_warnings import quiet
+from mlm_ops.warehouse.argument_checks import checked
 from mlm_ops.warehouse.files.codes import likely_codes
 from mlm_ops.warehouse.source import Source, open_source
 

@@ -14,7 +14,15 @@ import duckdb
 
 from mlm_ops.errors import DamagedError, DataError, MlmError, StoreError
 from mlm_ops.logs import Event, tell
-from mlm_ops.warehouse.faults import error_class, first_line, is_damage, lock_holder, why_it_failed, why_not_opened
+from mlm_ops.warehouse.faults import (
+    error_class,
+    first_line,
+    is_damage,
+    lock_holder,
+    no_database,
+    why_it_failed,
+    why_not_opened,
+)
 from mlm_ops.warehouse.ownership import RESULTS
 from mlm_ops.warehouse.sql import identifier, literal, qualified
 
@@ -200,7 +208,7 @@ def is_database_file(path: Path) -> bool:
 def _refuse_other_files(path: Path) -> None:
     """Refuse other kinds of files: DuckDB 2.0 opens a CSV as a database in memory, and results would be lost."""
     if not is_database_file(path):
-        raise StoreError(f"{path} is not a DuckDB database. Choose another file; this one was left as it is.")
+        raise StoreError(no_database(path))
 
 
 def make_folder(path: Path) -> None:
@@ -256,6 +264,13 @@ def _only_table(connection: Connection, path: Path) -> str:
     connection.close()
     choices = ", ".join(".".join(name) for name in names) or "no tables at all"
     raise DataError(f"Which table of {path}? Got {choices}. Name one with --table.")
+
+
+def database_path(connection: Connection) -> str | None:
+    """The file of the database that a connection has open; None for one in memory."""
+    query = "select path from duckdb_databases() where database_name = current_database()"
+    ((path,),) = connection.execute(query).fetchall()
+    return None if path is None else str(path)
 
 
 def is_reserved(word: str) -> bool:

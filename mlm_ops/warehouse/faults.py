@@ -91,7 +91,7 @@ def is_damage(error: BaseException) -> bool:
     return False
 
 
-def may_pass(error: BaseException) -> bool:
+def is_temporary_error(error: BaseException) -> bool:
     """Whether a later try may go well though nobody corrects anything.
 
     So it is where locks, disks, networks or memory are the cause, and where rows changed meanwhile; not where a file is
@@ -101,7 +101,7 @@ def may_pass(error: BaseException) -> bool:
     causes = list(_causes(error))
     if any(isinstance(cause, (DamagedError, *_WRONG_PATH)) or _NO_FILES in str(cause) for cause in causes):
         return False
-    return any(cause.may_pass if isinstance(cause, MlmError) else isinstance(cause, passing) for cause in causes)
+    return any(cause.is_temporary if isinstance(cause, MlmError) else isinstance(cause, passing) for cause in causes)
 
 
 def error_class(error: BaseException) -> type[StoreError]:
@@ -124,6 +124,11 @@ def lock_holder(message: str) -> str:
     return f" (PID {match[2]}{program})"
 
 
+def no_database(path: Path) -> str:
+    """Say that a file is of another kind."""
+    return f"{path} is not a DuckDB database. Choose another file; this one was left as it is."
+
+
 def why_not_opened(path: Path, error: duckdb.Error) -> str:
     """Say in one sentence why DuckDB could not open `path`."""
     message = str(error)
@@ -134,7 +139,7 @@ def why_not_opened(path: Path, error: duckdb.Error) -> str:
     if "does not exist" in message:
         return f"There is no database at {path}."
     if "not a valid DuckDB" in message:
-        return f"{path} is not a DuckDB database. Choose another file; this one was left as it is."
+        return no_database(path)
     if "read enough bytes" in message:
         return f"The database {path} is damaged: it ends too early. {DAMAGED}"
     if is_damage(error):

@@ -14,6 +14,7 @@ import duckdb
 from mlm_ops.errors import DataError
 from mlm_ops.language.option_values import is_text, value_text
 from mlm_ops.language.spelling import did_you_mean, list_names, nearest
+from mlm_ops.warehouse.connection import database_path
 from mlm_ops.warehouse.faults import why_it_failed
 from mlm_ops.warehouse.files.folders import is_parquet_folder
 from mlm_ops.warehouse.files.kinds import is_data_file, is_database
@@ -23,14 +24,13 @@ from mlm_ops.warehouse.ownership import DESCRIPTION, SCHEMAS, TABLE_SUFFIXES
 from mlm_ops.warehouse.relation import TABLE, named_relation
 from mlm_ops.warehouse.row_filter import condition, filter_fault
 from mlm_ops.warehouse.sql import identifier, literal
+from mlm_ops.warehouse.types import NUMERIC, TEXT
 
 _FRAME = "mlm_rows"
 _EXPECTED_DATA = (
     "a polars, Arrow or pandas frame, a DuckDB relation, the path of a CSV or Parquet file, or a table name with "
     "connection="
 )
-_NUMERIC = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|FLOAT|DOUBLE|REAL|DECIMAL.*|BIGNUM|VARINT", re.IGNORECASE)
-TEXT = re.compile(r"VARCHAR|ENUM.*|BOOLEAN|UUID|CHAR|STRING|TEXT", re.IGNORECASE)
 _SELECT = re.compile(r"\s*(select|from|with)\s", re.IGNORECASE)
 
 
@@ -90,7 +90,7 @@ class Source:
 
     def is_numeric(self, column: str) -> bool:
         """Whether a column holds numbers."""
-        return _NUMERIC.fullmatch(self.types[column]) is not None
+        return NUMERIC.fullmatch(self.types[column]) is not None
 
     def is_text(self, column: str) -> bool:
         """Whether a column is a factor in every model."""
@@ -347,7 +347,6 @@ def no_such_table(description: str, connection: duckdb.DuckDBPyConnection | None
     contents = f"The database holds {list_names(user_tables)}."
     if not user_tables:
         # DuckDB makes a file that is not there, so a mistyped path leads to an empty database
-        query = "select path from duckdb_databases() where database_name = current_database()"
-        ((path,),) = connection.execute(query).fetchall()
+        path = database_path(connection)
         contents = f"The database {path} holds no tables: check its path." if path else "The database holds no tables."
     return f"{sentence}{did_you_mean(table, user_tables)} {contents}"

@@ -10,8 +10,8 @@ import pytest
 
 from mlm_ops.analyses.file.analysis import parse_analysis
 from mlm_ops.analyses.run import fit_analysis
-from mlm_ops.analyses.store.history import run_facts
 from mlm_ops.analyses.store.layout import create_results
+from mlm_ops.analyses.store.run_facts import run_facts
 from mlm_ops.analyses.store.runs import Run, publish, read_latest, write_run
 from mlm_ops.plugins.dagster.checks import no_drift
 

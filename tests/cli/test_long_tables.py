@@ -193,7 +193,7 @@ def test_rows_that_cannot_be_read_are_one_sentence():
 
 def test_a_model_without_results_and_another_analysis_are_refused(store, refused):
     show = ["show", "--database", store, "--table", "random_effects", "--all"]
-    assert "There are no results of such a model. Got slope; expected null, slopes." in refused(
+    assert "There are no results of the model slope. Did you mean 'slopes'? There are null, slopes." in refused(
         *show, "--model", "slope"
     )
     assert "Did you mean 'small'?" in refused(*show, "--analysis", "smal")

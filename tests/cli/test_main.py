@@ -326,8 +326,8 @@ class TestShow:
 
     def test_what_is_not_there_is_named(self, refused, fitted):
         assert "Did you mean 'small'? There are small." in refused("show", "--database", fitted, "--analysis", "smal")
-        assert "expected null, slopes." in refused("show", "--database", fitted, "--model", "full")
-        assert "expected null, slopes. Did you mean 'slopes'?" in refused(
+        assert "There are null, slopes." in refused("show", "--database", fitted, "--model", "full")
+        assert "model slope. Did you mean 'slopes'? There are null, slopes." in refused(
             "show", "--database", fitted, "--model", "slope"
         )
         assert "fixed_effects" in refused("show", "--database", fitted, "--table", "gammas")

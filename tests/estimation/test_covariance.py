@@ -143,7 +143,7 @@ def test_a_structure_is_named_in_its_row_and_at_its_class_alone() -> None:
     }
     assert named.pop("language/covariances.py") != []
     # what other programs call them
-    assert named.pop("language/elsewhere.py") == sorted(STRUCTURES)
+    assert named.pop("language/other_programs.py") == sorted(STRUCTURES)
     assert named == {"estimation/covariance.py": sorted(STRUCTURES)}
 
 

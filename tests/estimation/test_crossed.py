@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 import mlm_ops as mlm
 from mlm_ops.errors import IdentificationError
-from mlm_ops.estimation import crossed_rest, memory, unit_squares
+from mlm_ops.estimation import crossed_remaining, memory, unit_squares
 from mlm_ops.estimation.crossed import Cross, build_cross
-from mlm_ops.estimation.crossed_rest import Remaining, Rest, TwoTriangles
+from mlm_ops.estimation.crossed_remaining import Remaining, Rest, TwoTriangles
 from mlm_ops.estimation.design.products import CrossProducts
 from mlm_ops.estimation.estimate import Estimate
 
@@ -65,7 +65,7 @@ def data() -> pl.DataFrame:
 @pytest.fixture(params=["pairs", "products"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """The table of pairs, or sparse products; several blocks of rows in both."""
-    monkeypatch.setattr(crossed_rest, "_ROWS", 8)
+    monkeypatch.setattr(crossed_remaining, "_ROWS", 8)
     if request.param == "products":
         monkeypatch.setattr(unit_squares, "_MOST_PAIRS", 0)
     return str(request.param)
@@ -140,7 +140,7 @@ def test_few_evaluations_find_the_optimum(data: pl.DataFrame) -> None:
 def test_an_evaluation_makes_one_square(monkeypatch: pytest.MonkeyPatch) -> None:
     """K, the factor and the inverse share 8 R^2 bytes; blocks of rows beside them are a small part of these."""
     monkeypatch.setattr(unit_squares, "_MOST_PAIRS", 0)
-    monkeypatch.setattr(crossed_rest, "_ROWS", 32)
+    monkeypatch.setattr(crossed_remaining, "_ROWS", 32)
     rng = np.random.default_rng(0)
     rows, effects = 6000, 700
     codes = [rng.permutation(np.arange(rows) % 1500), np.arange(rows) % effects]

@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from mlm_ops.errors import MlmError
+from mlm_ops.inference.fixed.tests import DF_METHODS
 from mlm_ops.inference.intervals.bootstrap import bootstrap, simulator
 from mlm_ops.inference.intervals.wald import wald_intervals
 from mlm_ops.results.fit import Fit
@@ -200,7 +201,7 @@ def test_refits_of_strata_scatter_around_the_fit() -> None:
     g, s = np.repeat(np.arange(40), 10), np.tile(["a", "b"], 200)
     y = 1 + random.normal(size=40)[g] + np.where(s == "b", 2.0, 0.7) * random.normal(size=len(g))
     result = fit("y ~ 1 + (1 | g)", pl.DataFrame({"y": y, "g": g, "s": s}), residual="by(s)").estimate
-    draws, wald = bootstrap(result, 150, seed=11), wald_intervals(result)
+    draws, wald = bootstrap(result, 150, seed=11), wald_intervals(result, DF_METHODS["satterthwaite"](result))
     assert draws.n_unconverged == 0
     for i, parameter in enumerate(draws.parameters):
         if parameter.scale in {"sigma", "ratio"}:

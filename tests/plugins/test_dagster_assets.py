@@ -17,7 +17,7 @@ from mlm_ops.analyses.run import centered_table, collect_analysis, fit_analysis_
 from mlm_ops.analyses.store.schema import TABLES
 from mlm_ops.errors import AnalysisError, DataError, StoreError
 from mlm_ops.moments.partitions import Refresh
-from mlm_ops.plugins.dagster import Warehouse, build_analysis_assets, fit_assets, fits, steps
+from mlm_ops.plugins.dagster import Warehouse, asset_work, build_analysis_assets, fit_assets, fits
 from mlm_ops.plugins.dagster.metadata import model_metadata
 from mlm_ops.results.fit import Fit
 from mlm_ops.results.tables import fit_tables
@@ -136,13 +136,13 @@ def test_unconverged_model_blocks_publication(
 def test_lost_rows_block(
     pupils: Pupils, materialize: Materialize, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keep = steps.keep_moments
+    keep = asset_work.keep_moments
 
     def lose_a_row_of_each_group(*arguments: Any) -> Refresh:
         done = keep(*arguments)
         return replace(done, read_moments=lambda: replace(done.moments, n=done.moments.n - 1))
 
-    monkeypatch.setattr(steps, "keep_moments", lose_a_row_of_each_group)
+    monkeypatch.setattr(asset_work, "keep_moments", lose_a_row_of_each_group)
     result = materialize(pupils(groups=25))
     assert not verdicts(result)["small/moments", "rows_accounted_for"].passed
     assert not result.success
@@ -154,10 +154,10 @@ def test_table_that_changed_after_the_moments_disagrees(
 ) -> None:
     materialize(pupils(groups=25))
     with warehouse.connection() as connection:
-        assert steps.centered_difference(connection, small, centered_table(small)) <= 1e-12
+        assert asset_work.centered_difference(connection, small, centered_table(small)) <= 1e-12
         connection.execute("update main.pupils set x = x + 1 where school = 3")
-        steps.make_centered(connection, small, centered_table(small))
-        assert steps.centered_difference(connection, small, centered_table(small)) > 1e-3
+        asset_work.make_centered(connection, small, centered_table(small))
+        assert asset_work.centered_difference(connection, small, centered_table(small)) > 1e-3
 
 
 def test_models_of_different_rows_are_not_published(
@@ -166,11 +166,11 @@ def test_models_of_different_rows_are_not_published(
     assert materialize(pupils(groups=25)).success
     with warehouse.connection() as connection:
         connection.execute("delete from main.pupils where school = 3")
-        refresh, _, _ = steps.make_moments(connection, small)
+        refresh, _, _ = asset_work.make_moments(connection, small)
         anova = fits.fit_one_model(connection, small, "anova", refresh.moments)
         fits.ResultsToStage(connection, small, refresh.moments.checksum, [anova]).write()
         with pytest.raises(StoreError, match="moments have changed since slope, comparisons of slope"):
-            steps.make_results(connection, small, "later", 0.0, warehouse.results)
+            asset_work.make_results(connection, small, "later", 0.0, warehouse.results)
         (runs,) = connection.execute("select count(*) from mlm.runs").fetchall()[0]
     assert runs == 1
 
@@ -198,7 +198,7 @@ def test_no_step_reads_what_another_shows(
     tables = {}
     for shown in (True, False):
         for module, name in (
-            *((steps, f"make_{name}") for name in ("centered", "moments", "results")),
+            *((asset_work, f"make_{name}") for name in ("centered", "moments", "results")),
             *((fit_assets, name) for name in ("fit_one_model", "fit_one_sem", "compare_all", "climb_ladder")),
         ):
             if not shown:
@@ -323,7 +323,7 @@ def test_all_models_are_one_step_and_one_of_them_can_be_made_alone(
     assert sorted(keys) == [["pupils"], ["small", "models", "slope"], ["small", "moments"]]
     # the other model is still of the rows before, which nothing may be published with
     with warehouse.connection() as connection, pytest.raises(StoreError, match="have changed since anova, comparisons"):
-        steps.make_results(connection, small, "later", 0.0, warehouse.results)
+        asset_work.make_results(connection, small, "later", 0.0, warehouse.results)
 
 
 def test_long_fits_are_told_as_they_come(

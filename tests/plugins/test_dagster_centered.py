@@ -10,7 +10,7 @@ import pytest
 
 from mlm_ops.analyses.file.analysis import Analysis
 from mlm_ops.analyses.run import centered_table, polars_table
-from mlm_ops.plugins.dagster import Warehouse, build_analysis_assets, steps
+from mlm_ops.plugins.dagster import Warehouse, asset_work, build_analysis_assets
 from mlm_ops.plugins.dagster.checks import steps_agree
 from mlm_ops.plugins.dagster.progress import Progress
 
@@ -79,7 +79,7 @@ def test_both_are_compared_with_each_other_and_with_the_moments(
     assert {dep.column_name for dep in lineage["within_y"]} == {"y", "school"}
     # the next run by SQL alone leaves no table that no longer follows the rows
     with warehouse.connection() as connection:
-        steps.make_centered(connection, small, centered_table(small))
+        asset_work.make_centered(connection, small, centered_table(small))
         tables = {name for (name,) in connection.execute("select table_name from duckdb_tables()").fetchall()}
     assert "small_centered" in tables
     assert "small_centered_in_polars" not in tables
@@ -121,8 +121,8 @@ def test_a_partition_that_one_step_lacks_is_told(
     assert materialize(pupils(groups=25), of=analysis).success
     with warehouse.connection() as connection:
         connection.execute("insert into main.pupils select school + 100, x, y from main.pupils where school < 4")
-        steps.make_centered(connection, analysis, polars_table(analysis), None)
-        verdict = steps_agree(*steps.steps_difference(connection, analysis))
+        asset_work.make_centered(connection, analysis, polars_table(analysis), None)
+        verdict = steps_agree(*asset_work.steps_difference(connection, analysis))
     assert not verdict.passed
     assert verdict.description == (
         "The table that SQL made and that of Polars hold different rows of school 100, 101, 102 and 1 more: 0 and 60. "

@@ -13,7 +13,7 @@ import pytest
 from mlm_ops.analyses.file.analysis import Analysis, parse_analysis
 from mlm_ops.analyses.store.runs import read_latest
 from mlm_ops.errors import AnalysisError
-from mlm_ops.plugins.dagster import Warehouse, build_analysis_assets, steps
+from mlm_ops.plugins.dagster import Warehouse, asset_work, build_analysis_assets
 from mlm_ops.plugins.dagster.metadata import model_lineage
 from mlm_ops.results.fitting import fit
 
@@ -162,7 +162,7 @@ def test_columns_of_moments_and_results_are_told_with_where_they_come_from(
 ) -> None:
     analysis = parse_analysis(WAVES)
     with warehouse.connection() as connection:
-        _, metadata, _ = steps.make_moments(connection, analysis, None, dg.AssetKey("pupils"))
+        _, metadata, _ = asset_work.make_moments(connection, analysis, None, dg.AssetKey("pupils"))
         names = [name for name, *_ in connection.execute("describe main.waves_moments").fetchall()]
     schema, lineage = metadata["dagster/column_schema"].value, metadata["dagster/column_lineage"].value
     assert isinstance(schema, dg.TableSchema)

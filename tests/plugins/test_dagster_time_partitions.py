@@ -16,7 +16,7 @@ from mlm_ops.analyses.store.runs import read_latest
 from mlm_ops.errors import AnalysisError
 from mlm_ops.moments.record import Moments
 from mlm_ops.moments.storage import load_moments
-from mlm_ops.plugins.dagster import Warehouse, build_analysis_assets, steps
+from mlm_ops.plugins.dagster import Warehouse, asset_work, build_analysis_assets
 from mlm_ops.results.fitting import fit
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -74,7 +74,7 @@ def run(
 def test_partitions_that_a_build_read_too_are_known_without_what_the_page_of_the_moments_shows(
     warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(steps, "moments_metadata", lambda *_: {})
+    monkeypatch.setattr(asset_work, "moments_metadata", lambda *_: {})
     write(warehouse, made(3), "DATE")
     with dg.DagsterInstance.ephemeral() as instance:
         assert run(warehouse, instance, DAILY, ("2026-01-05", "2026-01-05"), only="moments").success

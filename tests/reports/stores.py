@@ -13,7 +13,7 @@ import polars as pl
 
 from mlm_ops.analyses.file.analysis import read_analysis
 from mlm_ops.analyses.run import fit_analysis
-from mlm_ops.analyses.store.history import run_facts
+from mlm_ops.analyses.store.run_facts import run_facts
 from mlm_ops.analyses.store.runs import Run, read_latest, write_run
 from mlm_ops.analyses.store.schema import READABLE, TABLES
 from mlm_ops.reports.pictures import PICTURES

@@ -15,10 +15,10 @@ import pytest
 
 from mlm_ops.analyses.file.analysis import parse_analysis
 from mlm_ops.analyses.run import fit_analysis
-from mlm_ops.analyses.store.history import run_facts
+from mlm_ops.analyses.store.run_facts import run_facts
 from mlm_ops.analyses.store.runs import Run, read_latest, write_run
 from mlm_ops.reports.pictures import PICTURES
-from mlm_ops.reports.pictures.keys import natural
+from mlm_ops.reports.pictures.by_partition import natural
 from mlm_ops.reports.pictures.picture import Picture
 from mlm_ops.reports.pictures.rows import Selection
 from mlm_ops.reports.pictures.words import figure

@@ -10,7 +10,7 @@ import pytest
 
 from mlm_ops.analyses.file.analysis import parse_analysis
 from mlm_ops.analyses.run import fit_analysis
-from mlm_ops.analyses.store.history import run_facts
+from mlm_ops.analyses.store.run_facts import run_facts
 from mlm_ops.analyses.store.runs import Run, write_run
 from mlm_ops.errors import MlmError
 from mlm_ops.reports.page.places import existing_report

@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mlm_ops as mlm
-from mlm_ops.results.equations import WRITERS, EquationForm, EquationFormat
+from mlm_ops.language.options import EquationForm, EquationFormat
+from mlm_ops.results.equations import WRITERS
 from mlm_ops.results.equations.statements import (
     Association,
     Distribution,

@@ -11,8 +11,8 @@ import pytest
 
 from mlm_ops.analyses.file.analysis import parse_analysis
 from mlm_ops.analyses.run import fit_analysis
-from mlm_ops.analyses.store.history import run_facts
 from mlm_ops.analyses.store.prediction_views import create_prediction_views, prediction_views
+from mlm_ops.analyses.store.run_facts import run_facts
 from mlm_ops.analyses.store.runs import Run, publish, write_run
 from mlm_ops.analyses.store.schema import TABLES
 from mlm_ops.errors import AnalysisError

@@ -51,7 +51,8 @@ HEAVY += (
 #: The folders of the room of reports, from the lowest up, and all that the lowest imports beside the standard library.
 REPORTS = ("pictures", "drawing", "page")
 PICTURES_IMPORT = {"polars", "mlm_ops.errors", "mlm_ops.results.words", "mlm_ops.warehouse.sql", "mlm_ops.reports"}
-PICTURES_IMPORT |= {"mlm_ops.language.spelling"}
+#: Two leaves of facts beside them: the order of a store's runs, and how far a 95% interval reaches.
+PICTURES_IMPORT |= {"mlm_ops.language.spelling", "mlm_ops.analyses.store.version", "mlm_ops.inference.t_distribution"}
 #: The folders of the room of structural models, from the lowest up, the same rooms as the house has.
 STRUCTURAL = ("language", "algebra", "statistics", "likelihood", "estimation", "table_columns", "inference")
 STRUCTURAL += ("results", "mplus")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import mlm_ops as mlm
 from mlm_ops.analyses.file.analysis import parse_analysis
 from mlm_ops.analyses.run import fit_analysis
-from mlm_ops.analyses.store.history import run_facts
+from mlm_ops.analyses.store.run_facts import run_facts
 from mlm_ops.language.formula import parse_formula
 from mlm_ops.language.request import Request
 from mlm_ops.moments.collect import collect

@@ -10,7 +10,7 @@ import pytest
 
 from mlm_ops.analyses.file.analysis import parse_analysis
 from mlm_ops.analyses.run import AnalysisResult, fit_analysis
-from mlm_ops.analyses.store.history import run_facts
+from mlm_ops.analyses.store.run_facts import run_facts
 
 HSB = Path(__file__).parent / "reference" / "data" / "hsb.csv"
 FILE = """

@@ -30,7 +30,7 @@ import numpy as np
 import polars as pl
 
 from mlm_ops import fit, sem
-from mlm_ops.inference.fixed.tests import NORMAL_975
+from mlm_ops.inference.t_distribution import NORMAL_975
 
 
 class Interval(NamedTuple):

@@ -18,7 +18,7 @@ from mlm_ops.cli import main as cli
 from mlm_ops.cli.main import main
 from mlm_ops.errors import AnalysisError, DamagedError, DataError, MlmError, ProjectError, RowsChangedError, StoreError
 from mlm_ops.warehouse.connection import limit_memory
-from mlm_ops.warehouse.faults import first_line, may_pass, sentence_of, why_it_failed
+from mlm_ops.warehouse.faults import first_line, is_temporary_error, sentence_of, why_it_failed
 
 HSB = Path(__file__).parents[1] / "specification" / "reference" / "data" / "hsb.csv"
 LONG = "n" * 300
@@ -44,7 +44,7 @@ LONG = "n" * 300
 )
 def test_which_errors_may_be_gone_the_next_time(error: MlmError, cause: Exception | None, passes: bool) -> None:
     error.__cause__ = cause
-    assert may_pass(error) is passes
+    assert is_temporary_error(error) is passes
 
 
 def said(command: list[str], capsys: pytest.CaptureFixture[str]) -> str:

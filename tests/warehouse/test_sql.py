@@ -55,10 +55,13 @@ REASONS = {
         "_rows(stored, run_id, analysis)": "a qualified name with comparisons of literals",
         "rows": "a qualified name with comparisons of literals",
     },
-    "mlm_ops/analyses/store/history.py": {
+    "mlm_ops/analyses/store/kept_runs.py": {
         "pairs": "pairs of literals",
         "LATEST_FIRST": "a constant",
         "runs": "a qualified name",
+    },
+    "mlm_ops/analyses/store/drift_table.py": {
+        "pairs": "pairs of literals",
     },
     "mlm_ops/inference/prediction/sql.py": {
         "key": "a quoted name",
@@ -142,8 +145,8 @@ REASONS = {
         "number": "a cast of a quoted name",
         "label": "a cast of a quoted name",
         "_is_type(name, TEXT)": "a test of a quoted name's type",
-        "_is_type(name, _WHOLE)": "a test of a quoted name's type",
-        "_is_type(name, _CASTABLE)": "a test of a quoted name's type",
+        "_is_type(name, WHOLE)": "a test of a quoted name's type",
+        "_is_type(name, ROUNDED)": "a test of a quoted name's type",
         "whole": "a quoted name",
         "text": "a quoted name",
     },
@@ -238,7 +241,7 @@ REASONS = {
         "kind": "a type as DuckDB writes it",
         "parts": "literals",
     },
-    "mlm_ops/plugins/dagster/steps.py": {
+    "mlm_ops/plugins/dagster/asset_work.py": {
         "facts": "a quoted table",
         "parts": "literals",
     },
@@ -308,7 +311,7 @@ REASONS = {
         "stored(frame, name)": "a table of ours, or a quoted name",
         "' and '.join(conditions)": "quoted names with literals, and conditions that are constants",
     },
-    "mlm_ops/reports/pictures/steps.py": {
+    "mlm_ops/reports/pictures/model_comparison.py": {
         "model_text(least['reference_model'])": "a sentence, no SQL",
         "model_text(least['model'])": "a sentence, no SQL",
     },
@@ -331,7 +334,7 @@ REASONS = {
         "runs": "a query of ours",
         "union": "queries of ours",
     },
-    "mlm_ops/reports/pictures/keys.py": {
+    "mlm_ops/reports/pictures/by_partition.py": {
         "begin + 1": "a number",
         "quantity.table": "a constant",
         "values": "constants",

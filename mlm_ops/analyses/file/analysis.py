@@ -28,19 +28,19 @@ from mlm_ops.analyses.file.keys import (
     without_rows,
 )
 from mlm_ops.analyses.file.questions import SlopeQuestion, check_slopes, contrast_questions, slope_questions
-from mlm_ops.analyses.file.strategy import SELECTED, Strategy, StrategyKind, build_up, check_keys, parse_rule, tear_down
+from mlm_ops.analyses.file.strategy import SELECTED, Strategy, build_up, check_keys, parse_rule, tear_down
 from mlm_ops.analyses.file.yaml import MOST_CHARACTERS, parse_mapping, sentences
 from mlm_ops.analyses.project import ANALYSIS_SUFFIXES
 from mlm_ops.errors import AnalysisError, MlmError
 from mlm_ops.language import options as allowed
 from mlm_ops.language.formula import level_columns
 from mlm_ops.language.model import Model
-from mlm_ops.language.options import ClusterKind, DfMethod, Estimator, Form, Robust, Steps
+from mlm_ops.language.options import ClusterKind, DfMethod, Estimator, Form, Robust, Steps, StrategyKind
 from mlm_ops.language.recentering import candidates
 from mlm_ops.language.request import Request, cluster_columns, compile_request
 from mlm_ops.language.structures import named_blocks, unknown_factor
 from mlm_ops.structural.language.request import SemRequest, sem_request
-from mlm_ops.warehouse.boundary import checked
+from mlm_ops.warehouse.argument_checks import checked
 from mlm_ops.warehouse.files.reading import FileOptions
 from mlm_ops.warehouse.sandbox import Reach, reach_of
 

@@ -10,6 +10,7 @@ from typing import Any
 from mlm_ops.errors import MlmError
 from mlm_ops.inference.effect_sizes.interactions import no_product, unknown_predictor
 from mlm_ops.language.model import Model, Term, label
+from mlm_ops.language.option_values import as_list
 
 _EXAMPLE = "as in simple_slopes: {slopes: [{slope: within(ses), at: sector}]}"
 _WEIGHTS = "as in contrasts: {slopes: {contextual: {between(ses): 1, within(ses): -1}}}"
@@ -28,7 +29,7 @@ def slope_questions(value: Any) -> dict[str, tuple[SlopeQuestion, ...]]:
     if not isinstance(value, dict):
         raise ValueError(f"simple_slopes is a mapping of models to slopes, {_EXAMPLE}")
     return {
-        str(model): tuple(_question(str(model), question) for question in _as_list(entry))
+        str(model): tuple(_question(str(model), question) for question in as_list(entry))
         for model, entry in value.items()
     }
 
@@ -73,21 +74,16 @@ def check_slopes(model: Model, questions: Iterable[SlopeQuestion]) -> None:
                 raise MlmError(no_product(question.slope, moderator))
 
 
-def _as_list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
-
-
 def _question(model: str, entry: Any) -> SlopeQuestion:
     if not isinstance(entry, dict) or set(entry) != {"slope", "at"} or not isinstance(entry["slope"], str):
         raise ValueError(f"simple_slopes.{model}: got {entry!r}; expected the keys slope and at, {_EXAMPLE}")
     at = entry["at"]
     if isinstance(at, dict):
         moderators = {
-            str(name): None if values in ("", None) else tuple(map(str, _as_list(values)))
-            for name, values in at.items()
+            str(name): None if values in ("", None) else tuple(map(str, as_list(values))) for name, values in at.items()
         }
     else:
-        moderators = {str(name): None for name in _as_list(at)}
+        moderators = {str(name): None for name in as_list(at)}
     if not moderators or "" in moderators:
         raise ValueError(f"simple_slopes.{model}: got no moderator; expected one or more under at, {_EXAMPLE}")
     return SlopeQuestion(entry["slope"], moderators)

@@ -12,14 +12,11 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import Literal
 
 from mlm_ops.errors import AnalysisError, FormulaError
 from mlm_ops.language.formula import parse_random_term, parse_term
 from mlm_ops.language.model import GroupingFactor, Model, RandomBlock, Term, group_name
-
-StrategyKind = Literal["a_priori", "build_up", "tear_down"]
-RuleCriterion = Literal["p", "aic", "bic", "r_squared"]
+from mlm_ops.language.options import RuleCriterion, StrategyKind
 
 #: The note on every model that was selected by steps.
 WARNING = (

@@ -10,8 +10,8 @@ from pydantic import ValidationError
 
 from mlm_ops.analyses.file.keys import BY_OPTION, EXPECTED, MPLUS_KEY, TextInFile
 from mlm_ops.errors import AnalysisError
-from mlm_ops.language.elsewhere import argument_here
 from mlm_ops.language.option_values import value_text
+from mlm_ops.language.other_programs import argument_here
 from mlm_ops.language.spelling import list_names, nearest
 
 #: The most characters of a file: ten times as many as a thousand models need. A longer one takes seconds to parse.

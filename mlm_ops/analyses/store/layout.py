@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mlm_ops.analyses.store.checks import check_tables
-from mlm_ops.analyses.store.history import number_runs
+from mlm_ops.analyses.store.kept_runs import number_runs
 from mlm_ops.analyses.store.published_copy import STORE
 from mlm_ops.analyses.store.schema import RENAMED, RESULT_TABLES, TABLES_AND_VIEWS
 from mlm_ops.analyses.store.tables import claim_of, create_table, describe_columns

@@ -20,13 +20,8 @@ import polars as pl
 
 from mlm_ops.analyses.file.keys import History
 from mlm_ops.analyses.store.copying import build_copy, latest_only_runs
-from mlm_ops.analyses.store.history import (
-    last_number,
-    number_runs,
-    remove_outdated,
-    remove_runs,
-    write_drift,
-)
+from mlm_ops.analyses.store.drift_table import write_drift
+from mlm_ops.analyses.store.kept_runs import last_number, number_runs, remove_outdated, remove_runs
 from mlm_ops.analyses.store.layout import check_store, create_results, fill_renamed
 from mlm_ops.analyses.store.published_copy import check_published_copy, is_sound, remember_published
 from mlm_ops.analyses.store.schema import ORDER, READABLE, RENAMED, RESULT_TABLES, RUNS, TABLES, TABLES_AND_VIEWS
@@ -35,7 +30,7 @@ from mlm_ops.analyses.store.version import LATEST, LATEST_FIRST, UNPUBLISHED, VI
 from mlm_ops.errors import DamagedError, StoreError
 from mlm_ops.language.spelling import did_you_mean
 from mlm_ops.logs import Event, tell, tell_written
-from mlm_ops.warehouse.connection import Connection
+from mlm_ops.warehouse.connection import Connection, database_path
 from mlm_ops.warehouse.faults import error_class, first_line, why_it_failed
 from mlm_ops.warehouse.ownership import RESULTS, find_relations
 from mlm_ops.warehouse.replacing import replacing
@@ -367,8 +362,8 @@ def _note_where_runs_are(connection: Connection) -> Iterator[None]:
     except DamagedError:
         raise  # the store is damaged, so it cannot be promised that it has the runs
     except StoreError as error:
-        path = _single_value(connection, "select path from duckdb_databases() where database_name = current_database()")
-        place = Path(str(path)).name if path else "the database in memory"
+        path = database_path(connection)
+        place = Path(path).name if path else "the database in memory"
         raise type(error)(f"{error} The run is kept in {place}, and the next one publishes both.") from error
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from mlm_ops.errors import StoreError
-from mlm_ops.warehouse.connection import Connection
+
+if TYPE_CHECKING:
+    from mlm_ops.warehouse.connection import Connection
 
 #: The version of the store's tables; it goes up when a table changes its meaning, not for a new column.
 STORE_VERSION = 1

@@ -14,6 +14,7 @@ from mlm_ops.analyses.starter.analysis_file import analysis_text
 from mlm_ops.analyses.starter.groups import UndecidedError
 from mlm_ops.analyses.starter.guess import MOST_COLUMNS, Guess, guess, too_wide
 from mlm_ops.cli.new_project.files import NewProject, dagster_files, dbt_files
+from mlm_ops.cli.rows import refuse_table
 from mlm_ops.errors import DataError, ProjectError
 from mlm_ops.warehouse.connection import is_reserved, open_database
 from mlm_ops.warehouse.files.encoding import open_bytes
@@ -99,8 +100,7 @@ def _guess_roles(
 ) -> tuple[Guess, str | None, Reading | None]:
     """Guess the roles of the columns; return the quoted table of a database too, or how a data file is read."""
     if not is_database(data):
-        if table is not None:
-            raise ProjectError(f"A table can be chosen in a DuckDB file only. Got {data} and the table {table}.")
+        refuse_table(data, table)
         _refuse_wide(data)
         rows = open_source(data)
         return roles_of(rows), None, rows.reading

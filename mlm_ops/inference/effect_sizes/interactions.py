@@ -17,7 +17,8 @@ from mlm_ops.estimation.design.polynomial import Evaluator
 from mlm_ops.estimation.estimate import Estimate
 from mlm_ops.inference.effect_sizes.variation import element_moments, unit_means
 from mlm_ops.inference.fixed.contrasts import is_of
-from mlm_ops.inference.fixed.tests import NORMAL_975, CoefficientMethod, CoefficientTests, estimable_tests
+from mlm_ops.inference.fixed.tests import CoefficientMethod, CoefficientTests, estimable_tests
+from mlm_ops.inference.t_distribution import NORMAL_975
 from mlm_ops.language.columns import DesignColumn
 from mlm_ops.language.model import Function, Indicator, Model, Poly, Variable, columns_of, label
 from mlm_ops.language.spelling import did_you_mean

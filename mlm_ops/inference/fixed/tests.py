@@ -18,10 +18,6 @@ from mlm_ops.moments.rank import independent_rows, lengths
 _SAME_DF = 1e-8
 
 
-#: Half a 95% interval in standard errors, by the normal distribution.
-NORMAL_975 = 1.959963984540054
-
-
 @dataclass(frozen=True)
 class FTest:
     """A test that ``L gamma = 0``; ``df1`` is the rank of L, and ``df2`` infinite for a chi-square test."""
@@ -130,20 +126,16 @@ class CoefficientTests:
     conf_high: Array
 
 
-def coefficient_tests(
-    estimate: Estimate, method: str | CoefficientMethod = "satterthwaite", confidence: float = 0.95
-) -> CoefficientTests:
+def coefficient_tests(estimate: Estimate, method: CoefficientMethod, confidence: float = 0.95) -> CoefficientTests:
     """T tests and Wald intervals of the fixed effects.
 
     Parameters
     ----------
     method
-        With which covariance matrix and degrees of freedom: a key of `DF_METHODS`, or its value for
-        this estimate.
+        With which covariance matrix and degrees of freedom: what a row of `DF_METHODS` makes of this estimate.
     confidence
         Of the intervals.
     """
-    method = DF_METHODS[method](estimate) if isinstance(method, str) else method
     return combination_tests(estimate.gamma, method, np.eye(len(estimate.gamma)), confidence)
 
 

@@ -13,7 +13,7 @@ from mlm_ops.inference.intervals.wald import wald_intervals
 
 
 def find_intervals(
-    estimate: Estimate, method: str, level: float, tests: str | CoefficientMethod, samples: int, seed: int | None
+    estimate: Estimate, method: str, level: float, tests: CoefficientMethod, samples: int, seed: int | None
 ) -> tuple[tuple[IntervalParameter, ...], Intervals]:
     """Intervals of all parameters.
 
@@ -24,7 +24,7 @@ def find_intervals(
     level
         Coverage, between 0 and 1.
     tests
-        A key of `DF_METHODS`, or its value for this estimate, for the Wald intervals of fixed effects.
+        How fixed effects are tested, for their Wald intervals.
     samples, seed
         Of the bootstrap.
 
@@ -34,7 +34,7 @@ def find_intervals(
         A model that the method cannot take.
     """
     methods: dict[str, Callable[[], Intervals]] = {
-        "wald": lambda: wald_intervals(estimate, level, tests),
+        "wald": lambda: wald_intervals(estimate, tests, level),
         "profile": lambda: profile_intervals(estimate, level),
         "bootstrap": lambda: bootstrap(estimate, samples, seed).percentile(level),
         "bootstrap-basic": lambda: bootstrap(estimate, samples, seed).basic(level),

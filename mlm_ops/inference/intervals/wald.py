@@ -17,9 +17,7 @@ from mlm_ops.inference.random.variance import tau_derivatives
 from mlm_ops.moments.arrays import Array
 
 
-def wald_intervals(
-    estimate: Estimate, level: float = 0.95, tests: str | CoefficientMethod = "satterthwaite"
-) -> Intervals:
+def wald_intervals(estimate: Estimate, tests: CoefficientMethod, level: float = 0.95) -> Intervals:
     """Fixed effects by t; deviations and ratios by their logarithm, correlations by Fisher's z, both by the normal.
 
     As nlme's ``intervals`` (Pinheiro and Bates 2000, section 2.4.3), from the observed information.
@@ -27,7 +25,7 @@ def wald_intervals(
     Parameters
     ----------
     tests
-        A key of `DF_METHODS`, or its value for this estimate.
+        How fixed effects are tested: what a row of `DF_METHODS` makes of this estimate.
 
     Returns
     -------

@@ -7,7 +7,7 @@ from mlm_ops.analyses.file.analysis import read_analyses, read_analysis
 from mlm_ops.plugins.dagster.assets import build_analysis_assets
 from mlm_ops.plugins.dagster.component import MultilevelAnalysis
 from mlm_ops.plugins.dagster.moments_table import build_moments_table
-from mlm_ops.plugins.dagster.run import Report, run_project
+from mlm_ops.plugins.dagster.run import RunSummary, run_project
 from mlm_ops.plugins.dagster.sensor import build_new_data_sensor
 from mlm_ops.plugins.dagster.ui import serve_ui
 from mlm_ops.plugins.dagster.warehouse import OpenWarehouse, Warehouse
@@ -17,7 +17,7 @@ from mlm_ops.warehouse.sql import file_literal, file_pattern, identifier, litera
 __all__ = [
     "MultilevelAnalysis",
     "OpenWarehouse",
-    "Report",
+    "RunSummary",
     "Warehouse",
     "build_analysis_assets",
     "build_moments_table",

@@ -16,7 +16,8 @@ from mlm_ops.analyses.run import moments_table
 from mlm_ops.analyses.store.schema import TABLES
 from mlm_ops.errors import AnalysisError
 from mlm_ops.language.option_values import Option, an_instance, flag, take_names, text, texts_by_name, whole_number
-from mlm_ops.plugins.dagster import steps
+from mlm_ops.language.options import Severity
+from mlm_ops.plugins.dagster import asset_work
 from mlm_ops.plugins.dagster.centered import centered_assets
 from mlm_ops.plugins.dagster.fit_assets import fit_assets
 from mlm_ops.plugins.dagster.metadata import (
@@ -30,11 +31,11 @@ from mlm_ops.plugins.dagster.metadata import (
 )
 from mlm_ops.plugins.dagster.partition_fits import partition_fits
 from mlm_ops.plugins.dagster.pictures import report_asset
-from mlm_ops.plugins.dagster.plan import Plan, Severity, StepSettings, asset_key, key_parts, make_plan, require_column
+from mlm_ops.plugins.dagster.plan import Plan, StepSettings, asset_key, key_parts, make_plan, require_column
 from mlm_ops.plugins.dagster.run import forget_old_logs, run_start
 from mlm_ops.plugins.dagster.warehouse import step_warehouse
-from mlm_ops.results.doubts import FEW_GROUPS
-from mlm_ops.warehouse.boundary import checked
+from mlm_ops.results.cautions import FEW_GROUPS
+from mlm_ops.warehouse.argument_checks import checked
 from mlm_ops.warehouse.faults import first_line
 
 _OPTIONS = {
@@ -148,9 +149,9 @@ def build_analysis_assets(
         ).merge_attributes(tags=tags or {})
 
     try:
-        steps = StepSettings(resource, priority, pool, retries, separate=separate_steps)
+        settings = StepSettings(resource, priority, pool, retries, separate=separate_steps)
         prefix = key_parts(key_prefix)
-        plan = make_plan(analysis, upstream, group_name, severities, steps, prefix)
+        plan = make_plan(analysis, upstream, group_name, severities, settings, prefix)
         require_column(analysis, partitions_def, fit_by)
         checks: list[dg.AssetChecksDefinition] = []
         if partitions_def is not None and fit_by is not None:
@@ -186,9 +187,9 @@ def _moments(plan: Plan, partitions_def: dg.PartitionsDefinition[str] | None) ->
     def moments(context: dg.AssetExecutionContext) -> Result:
         with step_warehouse(context, plan) as warehouse, warehouse.connection() as connection:
             if partitions_def is None:
-                _, metadata, checks = steps.make_moments(connection, plan.analysis, None, plan.upstream)
+                _, metadata, checks = asset_work.make_moments(connection, plan.analysis, None, plan.upstream)
             else:
-                metadata, checks, other_partitions = steps.make_partitions(
+                metadata, checks, other_partitions = asset_work.make_partitions(
                     connection, plan, partitions_def, context.partition_keys, context.instance
                 )
                 for name in other_partitions:
@@ -235,7 +236,7 @@ def _results(plan: Plan) -> dg.AssetsDefinition:
     def results(context: dg.AssetExecutionContext) -> Result:
         started = run_start(context)
         with step_warehouse(context, plan) as warehouse, warehouse.connection() as connection:
-            metadata, checks = steps.make_results(
+            metadata, checks = asset_work.make_results(
                 connection, plan.analysis, context.run.run_id, started, warehouse.results
             )
         forget_old_logs(context.instance, Path.cwd())

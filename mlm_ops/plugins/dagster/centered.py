@@ -6,7 +6,7 @@ from collections.abc import Callable
 import dagster as dg
 
 from mlm_ops.analyses.run import centered_table, polars_table
-from mlm_ops.plugins.dagster import checks, steps
+from mlm_ops.plugins.dagster import asset_work, checks
 from mlm_ops.plugins.dagster.metadata import TABLE, Result
 from mlm_ops.plugins.dagster.plan import Plan
 from mlm_ops.plugins.dagster.warehouse import step_warehouse
@@ -30,7 +30,7 @@ def centered_assets(plan: Plan) -> tuple[list[dg.AssetsDefinition], list[dg.Asse
 
 
 def _asset(plan: Plan, key: dg.AssetKey, table: str) -> dg.AssetsDefinition:
-    analysis, by_polars = plan.analysis, steps.in_polars(plan.analysis, table)
+    analysis, by_polars = plan.analysis, asset_work.in_polars(plan.analysis, table)
     models = (*analysis.models.values(), *analysis.sem.values())
     in_polars = " Polars computes them, streaming, with the expressions of `mlm_ops.plugins.polars`."
 
@@ -46,14 +46,14 @@ def _asset(plan: Plan, key: dg.AssetKey, table: str) -> dg.AssetsDefinition:
     )
     def centered(context: dg.AssetExecutionContext) -> Result:
         with step_warehouse(context, plan) as warehouse, warehouse.connection() as connection:
-            return Result(metadata=steps.make_centered(connection, analysis, table, plan.upstream))
+            return Result(metadata=asset_work.make_centered(connection, analysis, table, plan.upstream))
 
     return centered
 
 
 def _agrees_with_moments(plan: Plan, key: dg.AssetKey, table: str) -> dg.AssetChecksDefinition:
     def verdict(connection: Connection) -> dg.AssetCheckResult:
-        return checks.centered_agrees(steps.centered_difference(connection, plan.analysis, table))
+        return checks.centered_agrees(asset_work.centered_difference(connection, plan.analysis, table))
 
     description = "The group means in this table and in the moments are the same numbers."
     return _check(plan, key, "agrees_with_moments", plan.moments, description, verdict)
@@ -61,7 +61,7 @@ def _agrees_with_moments(plan: Plan, key: dg.AssetKey, table: str) -> dg.AssetCh
 
 def _steps_agree(plan: Plan) -> dg.AssetChecksDefinition:
     def verdict(connection: Connection) -> dg.AssetCheckResult:
-        return checks.steps_agree(*steps.steps_difference(connection, plan.analysis))
+        return checks.steps_agree(*asset_work.steps_difference(connection, plan.analysis))
 
     description = "Every cell that Polars computed is the number that SQL computed."
     return _check(plan, plan.centered_in_polars, "steps_agree", plan.centered, description, verdict)

@@ -14,7 +14,7 @@ from mlm_ops.analyses.drift_words import change_in_words, drift_sentence, one_ro
 from mlm_ops.language.model import GroupingFactor, group_name
 from mlm_ops.moments.record import Moments
 from mlm_ops.plugins.dagster.metadata import Metadata, numbers
-from mlm_ops.results.doubts import FEW_GROUPS, few_groups
+from mlm_ops.results.cautions import FEW_GROUPS, few_groups
 from mlm_ops.results.fit import Fit
 from mlm_ops.results.words import after_p, cell
 from mlm_ops.structural.results.fit import SemFit

@@ -15,9 +15,10 @@ import yaml
 from mlm_ops.analyses.file.analysis import Analysis, parse_analysis, read_analysis
 from mlm_ops.analyses.file.keys import EXPECTED
 from mlm_ops.errors import AnalysisError
+from mlm_ops.language.options import Severity
 from mlm_ops.plugins.dagster.assets import build_analysis_assets
 from mlm_ops.plugins.dagster.partitions_in_yaml import PartitionsModel, resolve_partitions
-from mlm_ops.plugins.dagster.plan import CHECKS, Severity
+from mlm_ops.plugins.dagster.plan import CHECKS
 from mlm_ops.plugins.dagster.scaffold import AnalysisScaffolder
 from mlm_ops.plugins.dagster.sensor import build_new_data_sensor
 from mlm_ops.plugins.dagster.warehouse import Warehouse, database_file

@@ -31,7 +31,7 @@ from mlm_ops.plugins.dagster.plan import Plan
 from mlm_ops.plugins.dagster.warehouse import step_warehouse, without_vain_retries
 from mlm_ops.results.words import code_block, code_span
 from mlm_ops.warehouse.connection import Connection
-from mlm_ops.warehouse.faults import may_pass, sentence_of
+from mlm_ops.warehouse.faults import is_temporary_error, sentence_of
 
 _LOG = logging.getLogger(LOGGER)
 #: What the rows of a model and of a structural equation model wait for.
@@ -116,7 +116,7 @@ def _step(plan: Plan, name: str, assets: Sequence[FitAsset], place: int = 0) -> 
         yield from results
         if failures:
             failure = joined(failures)
-            failure.may_pass = any(map(may_pass, failures))
+            failure.is_temporary = any(map(is_temporary_error, failures))
             with without_vain_retries():
                 raise failure
 

@@ -15,8 +15,8 @@ from mlm_ops.moments.storage import transaction
 from mlm_ops.plugins.dagster.metadata import SCHEMA, TABLE, Result, numbers, relation_schema
 from mlm_ops.plugins.dagster.plan import asset_key
 from mlm_ops.plugins.dagster.warehouse import as_warehouse, without_vain_retries
+from mlm_ops.warehouse.argument_checks import checked
 from mlm_ops.warehouse.arrow import scannable
-from mlm_ops.warehouse.boundary import checked
 from mlm_ops.warehouse.connection import registered
 from mlm_ops.warehouse.frames import read_rows
 from mlm_ops.warehouse.ownership import Claim, replace_table, with_schema

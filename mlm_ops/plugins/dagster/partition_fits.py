@@ -14,14 +14,15 @@ import polars as pl
 from mlm_ops.analyses.file.analysis import Analysis
 from mlm_ops.analyses.rows import open_rows
 from mlm_ops.analyses.run import AnalysisResult, fit_analysis, fit_collected
-from mlm_ops.analyses.store.history import run_facts
 from mlm_ops.analyses.store.layout import check_store
+from mlm_ops.analyses.store.run_facts import run_facts
 from mlm_ops.analyses.store.runs import Run, check_published, publish, write_empty, write_runs
 from mlm_ops.errors import UNFORESEEN, DataError, MlmError, NoRowsError
 from mlm_ops.language.spelling import list_names
 from mlm_ops.logs import LOGGER, Event, about, tell
 from mlm_ops.moments.collect import By, collect
 from mlm_ops.moments.record import Moments
+from mlm_ops.plugins.dagster.fits import MOST_ROWS
 from mlm_ops.plugins.dagster.metadata import (
     ANALYSIS,
     LINEAGE,
@@ -38,12 +39,12 @@ from mlm_ops.plugins.dagster.plan import Plan
 from mlm_ops.plugins.dagster.run import forget_old_logs, run_start
 from mlm_ops.plugins.dagster.warehouse import Warehouse, step_warehouse, without_vain_retries
 from mlm_ops.warehouse.connection import Connection
-from mlm_ops.warehouse.faults import may_pass
+from mlm_ops.warehouse.faults import is_temporary_error
 
 _LOG = logging.getLogger(LOGGER)
-#: Partitions that are written in one transaction, which costs as much as a fit, and the result rows at which a batch is
-#: written before it is full.
-BATCH_SIZE, MOST_ROWS = 100, 500_000
+#: Partitions that are written in one transaction, which costs as much as a fit; with `MOST_ROWS` a batch is written
+#: before it is full.
+BATCH_SIZE = 100
 #: With more partitions in a run their numbers are in the tables alone: Dagster writes an event for each.
 MOST_DESCRIBED = 5_000
 #: So many partitions are named in a message.
@@ -62,7 +63,7 @@ class PartitionOutcomes:
         Without any row, as a day on which nothing happened; results of earlier rows are no longer the latest.
     failed
         Why a partition could not be fitted.
-    may_pass
+    temporary
         Those that failed for what may be gone the next time.
     withheld
         With fewer rows than ``min_publish_n``: nothing of them is published, and what was is no longer the latest.
@@ -76,7 +77,7 @@ class PartitionOutcomes:
     empty: list[str] = field(default_factory=list)
     withheld: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
-    may_pass: list[str] = field(default_factory=list)
+    temporary: list[str] = field(default_factory=list)
     unconverged: list[str] = field(default_factory=list)
     singular: list[str] = field(default_factory=list)
     metadata: dict[str, Metadata] = field(default_factory=dict)
@@ -210,8 +211,8 @@ class _Fits:
             self.batch.add_empty(analysis)
         except MlmError as error:
             self.outcomes.failed[key] = str(error)
-            if may_pass(error):
-                self.outcomes.may_pass.append(key)
+            if is_temporary_error(error):
+                self.outcomes.temporary.append(key)
         except UNFORESEEN as error:
             _LOG.exception("partition %s", key)
             self.outcomes.failed[key] = f"{analysis.analysis}: {type(error).__name__}: {error}"
@@ -332,7 +333,7 @@ def partition_fits(plan: Plan, partitions_def: dg.PartitionsDefinition[str], col
 def _fail(analysis: Analysis, outcomes: PartitionOutcomes, keys: list[str]) -> NoReturn:
     """End the step with what is wrong with the partitions that were not fitted."""
     error = DataError(_failure(analysis, outcomes, keys))
-    error.may_pass = bool(outcomes.may_pass)
+    error.is_temporary = bool(outcomes.temporary)
     raise error
 
 

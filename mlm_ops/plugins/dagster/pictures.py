@@ -19,7 +19,7 @@ from mlm_ops.plugins.dagster.metadata import Metadata, Result, numbers
 from mlm_ops.plugins.dagster.plan import LAST, Plan
 from mlm_ops.plugins.dagster.warehouse import step_warehouse
 from mlm_ops.reports import PICTURES, Picture, Selection, draw_svg
-from mlm_ops.reports.page.ahead import report_written_ahead
+from mlm_ops.reports.page.background_reports import report_written_ahead
 from mlm_ops.reports.page.report import write_reports, written_size
 from mlm_ops.reports.page.sections import model_to_show
 from mlm_ops.results.words import markdown_text

@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypedDict, get_args
+from typing import TypedDict, get_args
 
 import dagster as dg
 
@@ -14,8 +14,8 @@ from mlm_ops.analyses.file.analysis import Analysis
 from mlm_ops.analyses.run import centered_table, moments_table, polars_table
 from mlm_ops.errors import AnalysisError
 from mlm_ops.language.option_values import UnsuitableValueError, take_names
+from mlm_ops.language.options import Severity
 
-Severity = Literal["error", "warn"]
 #: Every check of an analysis' assets, and whether its failure stops what comes after where no severity is set.
 CHECKS = {
     "rows_accounted_for": True,

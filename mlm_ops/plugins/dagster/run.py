@@ -28,7 +28,7 @@ from mlm_ops.plugins.dagster.event_log import open_event_log
 from mlm_ops.plugins.dagster.metadata import ANALYSIS
 from mlm_ops.plugins.dagster.progress import Progress, analysis_of
 from mlm_ops.plugins.dagster.warehouse import Warehouse
-from mlm_ops.reports.page.ahead import reports_ahead
+from mlm_ops.reports.page.background_reports import reports_ahead
 from mlm_ops.reports.page.report import write_index
 from mlm_ops.warehouse.faults import first_line
 from mlm_ops.warehouse.replacing import locked
@@ -159,8 +159,8 @@ OVERRIDES = {
 
 
 @dataclass(frozen=True)
-class Report:
-    """Report of a run: the copies of the results that it wrote, and the analyses whose results are in them."""
+class RunSummary:
+    """Sum up a run: the copies of the results that it wrote, and the analyses whose results are in them."""
 
     run_id: str
     seconds: float
@@ -176,7 +176,7 @@ def run_project(
     progress: Callable[[str], None],
     run_id: str | None = None,
     analysis: str | None = None,
-) -> Report:
+) -> RunSummary:
     """Materialize a project's code location, or one analysis of it, in this process, on the project's own instance.
 
     Parameters
@@ -231,7 +231,7 @@ def run_project(
         recoveries = [recover(place.database, place.results, found_damaged=True) for place in warehouses.values()]
         sentences = " ".join(sentence for sentence in recoveries if sentence)
         raise StoreError(f"{sentences} Run again." if sentences else str(error.args[0])) from error
-    return Report(
+    return RunSummary(
         run_id,
         time.monotonic() - start,
         tuple(dict.fromkeys(listener.published.values())),

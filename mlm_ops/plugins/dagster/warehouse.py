@@ -16,7 +16,7 @@ from mlm_ops.errors import AnalysisError, MlmError, StoreError
 from mlm_ops.logs import about
 from mlm_ops.plugins.dagster.plan import Plan
 from mlm_ops.warehouse.connection import ADDRESS, Connection, attach, connect, using
-from mlm_ops.warehouse.faults import first_line, may_pass
+from mlm_ops.warehouse.faults import first_line, is_temporary_error
 from mlm_ops.warehouse.files.kinds import is_data_file
 from mlm_ops.warehouse.relation import TABLE
 from mlm_ops.warehouse.sql import identifier, literal
@@ -150,7 +150,7 @@ def without_vain_retries() -> Iterator[None]:
     try:
         yield
     except MlmError as error:
-        if may_pass(error):
+        if is_temporary_error(error):
             raise
         raise dg.Failure(description=str(error), allow_retries=False) from error
 

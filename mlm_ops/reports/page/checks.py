@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from mlm_ops.analyses.drift_words import COMPARED_RUNS
 from mlm_ops.inference.diagnostics.findings import ALPHA, MATERIAL
-from mlm_ops.reports.page.words import distinct, plural, rows_of
+from mlm_ops.reports.page.words import plural, rows_of
 from mlm_ops.reports.pictures.rows import Tables
 from mlm_ops.reports.pictures.words import (
     chance,
@@ -70,7 +71,7 @@ def last_notes(tables: Tables) -> list[str]:
     """What a reader of single tables must know."""
     names = ("comparisons", "contextual_effects", "fit_statistics")
     notes = [note for name in names if name in tables for note in footnotes(name, tables[name], _quoted)]
-    return distinct([*map(term_text, notes)])
+    return list(dict.fromkeys(map(term_text, notes)))
 
 
 def _quoted(name: str) -> str:
@@ -134,7 +135,7 @@ def _outlier(rows: list[dict[str, Any]]) -> Iterator[Check]:
 
 
 def _by_group(rows: list[dict[str, Any]]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    for group in distinct([row["group"] for row in rows]):
+    for group in dict.fromkeys(row["group"] for row in rows):
         yield group, [row for row in rows if row["group"] == group]
 
 
@@ -236,7 +237,7 @@ def _bins(rows: list[dict[str, Any]]) -> Iterator[Check]:
     flagged = [row for row in rows if row["flagged"]]
     what = "mean residuals in bins of the predictors and fitted values"
     if flagged:
-        terms = listing([term_text(term) for term in distinct([row["term"] for row in flagged])])
+        terms = listing([term_text(term) for term in dict.fromkeys(row["term"] for row in flagged)])
         yield Check(True, f"{of(len(flagged), len(rows), what)} differ from zero, along {terms}")
     else:
         yield Check(False, f"none of {count(len(rows))} {what} differs from zero (p adjusted by Holm)")
@@ -265,9 +266,9 @@ def _drift(tables: Tables, model: str | None) -> Iterator[Check]:
     """Whether something has changed since an earlier run."""
     rows = rows_of(tables, "drift")
     runs = {row["against"]: row["reference_run"] for row in rows}
-    comparisons = {"previous": "the run before", "baseline": "the baseline"}
+    comparisons = COMPARED_RUNS
     if len(runs) == 2 and len(set(runs.values())) == 1:
-        comparisons = {"previous": "the run before, which is the baseline too"}
+        comparisons = {"previous": f"{COMPARED_RUNS['previous']}, which is {COMPARED_RUNS['baseline']} too"}
     for against, words in comparisons.items():
         changes = [row for row in rows if row["against"] == against]
         if changes:

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from mlm_ops.errors import MlmError
 from mlm_ops.reports.drawing.svg import converter, draw_svg
 from mlm_ops.reports.page.answers import MOST, answers
-from mlm_ops.reports.page.bands import Card, banded
+from mlm_ops.reports.page.card_columns import Card, banded
 from mlm_ops.reports.page.checks import Check, checks, first_notes, last_notes
 from mlm_ops.reports.page.html import render
 from mlm_ops.reports.page.markup import equations

@@ -20,7 +20,7 @@ from mlm_ops.reports.page.places import FOLDER, INDEX, file_names, page_name
 from mlm_ops.reports.pictures.series import KEYS
 from mlm_ops.reports.pictures.words import of, shown
 from mlm_ops.results.words import count
-from mlm_ops.warehouse.boundary import checked
+from mlm_ops.warehouse.argument_checks import checked
 from mlm_ops.warehouse.connection import OnWait
 from mlm_ops.warehouse.replacing import new_version
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
@@ -54,8 +53,3 @@ def plural(number: int, one: str, many: str) -> str:
     ('model', 'models')
     """
     return one if number == 1 else many
-
-
-def distinct(texts: Sequence[str]) -> list[str]:
-    """The texts in their order, each once."""
-    return list(dict.fromkeys(texts))

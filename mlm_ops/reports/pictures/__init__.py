@@ -8,6 +8,7 @@ here and its line below.
 from __future__ import annotations
 
 from mlm_ops.reports.pictures.binned import binned
+from mlm_ops.reports.pictures.by_partition import by_partition
 from mlm_ops.reports.pictures.caterpillar import caterpillar
 from mlm_ops.reports.pictures.centering import centering
 from mlm_ops.reports.pictures.decomposition import decomposition
@@ -16,15 +17,14 @@ from mlm_ops.reports.pictures.group_sizes import group_sizes
 from mlm_ops.reports.pictures.history import history
 from mlm_ops.reports.pictures.influence import influence
 from mlm_ops.reports.pictures.johnson_neyman import johnson_neyman
-from mlm_ops.reports.pictures.keys import keys
 from mlm_ops.reports.pictures.ladder_steps import ladder_steps
+from mlm_ops.reports.pictures.model_comparison import model_comparison
 from mlm_ops.reports.pictures.path_diagram import path
 from mlm_ops.reports.pictures.quantiles import qq_rows, qq_units
 from mlm_ops.reports.pictures.rows import Draft
 from mlm_ops.reports.pictures.shrinkage import shrinkage
 from mlm_ops.reports.pictures.simple_slopes import simple_slopes
 from mlm_ops.reports.pictures.standard_errors import standard_errors
-from mlm_ops.reports.pictures.steps import steps
 from mlm_ops.reports.pictures.t_matrix import t_matrix
 from mlm_ops.reports.pictures.two_slopes import two_slopes
 from mlm_ops.reports.pictures.unit_lines import unit_lines
@@ -37,7 +37,7 @@ PICTURES: dict[str, Draft] = {
     "centering": centering,
     "standard_errors": standard_errors,
     "variance": variance,
-    "steps": steps,
+    "steps": model_comparison,
     "ladder_steps": ladder_steps,
     "forest": forest,
     "two_slopes": two_slopes,
@@ -53,5 +53,5 @@ PICTURES: dict[str, Draft] = {
     "influence": influence,
     "path": path,
     "history": history,
-    "keys": keys,
+    "keys": by_partition,
 }

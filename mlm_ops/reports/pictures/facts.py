@@ -78,11 +78,6 @@ def moderated_terms(tables: Tables) -> set[tuple[str, str]]:
     return {(model, part) for model, term in pairs for part in factors(term) if part != term}
 
 
-def is_moderated(tables: Tables, model: str, term: str) -> bool:
-    """Whether a term is part of a product in the model; of many models and terms, look in `moderated_terms`."""
-    return (model, term) in moderated_terms(tables)
-
-
 def random_coefficients(tables: Tables, selection: Selection) -> Iterator[tuple[str, str, str]]:
     """Model, grouping factor and term of the selected random coefficients of one model, the intercept first."""
     model = model_of(tables, "random_effects", selection, "estimate is not null")

@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from mlm_ops.analyses.store.version import LATEST_FIRST
 from mlm_ops.reports.pictures import marks
 from mlm_ops.reports.pictures.picture import Picture
 from mlm_ops.reports.pictures.rows import Rows, Selection, Tables, table, whose
@@ -19,7 +20,6 @@ from mlm_ops.warehouse.sql import literal
 
 #: The most labels of dates.
 _DATES = 5
-_LATEST_FIRST = "sequence desc nulls last, finished_at desc, run_id desc"
 _TELLS_APART = ("model", "group", "term", "other")
 Row = dict[str, Any]
 
@@ -61,7 +61,7 @@ def of_latest_runs(runs: pl.DataFrame) -> str:
     ((_, analysis),) = whose(runs).items()
     return (
         f"  select run_id, finished_at, sequence from mlm.runs where analysis = {literal(analysis)} and status = "
-        f"'finished'\n  order by {_LATEST_FIRST} limit {runs.height}"
+        f"'finished'\n  order by {LATEST_FIRST} limit {runs.height}"
     )
 
 

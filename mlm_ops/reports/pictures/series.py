@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import polars as pl
 
+from mlm_ops.inference.t_distribution import NORMAL_975
 from mlm_ops.reports.pictures.facts import INTERCEPT, coefficients_in_order, model_of
 from mlm_ops.reports.pictures.rows import Selection, Tables, table
 from mlm_ops.reports.pictures.theme import colour_of
@@ -23,8 +23,6 @@ RUNS, KEYS = "all_", "key_"
 RESIDUAL = "residual"
 _INTERVAL = ("estimate", "std_error", "conf_low", "conf_high")
 _ENDS, _PHI = {"conf_low": "-", "conf_high": "+"}, "phi"
-#: As far as a 95% interval reaches to a side, in standard errors.
-_Z = NormalDist().inv_cdf(0.975)
 
 
 @dataclass(frozen=True)
@@ -112,10 +110,10 @@ def _variances(latest: Tables, model: str, selection: Selection) -> list[Quantit
     diagonal = frame.filter((pl.col("model") == model) & pl.col("other").is_null())
     pairs = diagonal.select("group", "term").unique().rows()
     # Wald intervals of the logarithm, as in `fit.intervals`
-    ends = {name: f"estimate * exp({sign}{_Z} * std_error / estimate)" for name, sign in _ENDS.items()}
+    ends = {name: f"estimate * exp({sign}{NORMAL_975} * std_error / estimate)" for name, sign in _ENDS.items()}
     known = {name: f"case when estimate > 0 and std_error > 0 then {text} end" for name, text in ends.items()}
     columns = {"estimate": "estimate", "std_error": "std_error", **known}
-    of_correlation = {name: f"estimate {sign} {_Z} * std_error" for name, sign in _ENDS.items()}
+    of_correlation = {name: f"estimate {sign} {NORMAL_975} * std_error" for name, sign in _ENDS.items()}
     # the autocorrelation of residuals stands among their variances, and has no standard deviation
     no_variance = diagonal.filter(
         (pl.col("group") == RESIDUAL) & (pl.col("term") == _PHI) & pl.col("std_dev").is_null()

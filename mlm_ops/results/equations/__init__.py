@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
+from mlm_ops.language.options import EquationForm, EquationFormat
 from mlm_ops.language.symbols import EquationStructure, coefficient_symbol
 from mlm_ops.results.equations.forms import FORMS, Page
 from mlm_ops.results.equations.mathml import MathmlWriter
@@ -13,9 +14,6 @@ from mlm_ops.results.equations.writers import LatexWriter, MarkdownWriter, TextW
 
 if TYPE_CHECKING:
     from mlm_ops.results.record import FitRecord
-
-EquationForm = Literal["levels", "reduced", "matrix"]
-EquationFormat = Literal["text", "unicode", "latex", "markdown", "mathml"]
 
 #: A writer for each format.
 WRITERS: dict[EquationFormat, Writer] = {

@@ -19,7 +19,7 @@ from mlm_ops.results.fit import Fit
 from mlm_ops.results.text import side_by_side as layout
 from mlm_ops.results.text.side_by_side import SideBySide
 from mlm_ops.results.text.tables import cell_table, latex_table
-from mlm_ops.warehouse.boundary import checked
+from mlm_ops.warehouse.argument_checks import checked
 from mlm_ops.warehouse.replacing import new_version
 
 #: What the name of a file of each format ends in.

@@ -1,7 +1,7 @@
 """Draw up the result tables of a mixed model's fit.
 
 The store and the assets take all columns from `mlm_ops.analyses.store.schema.TABLES`. A new table is its columns and a
-function in a file here, a line below and one in that `TABLES`, and one in `FIT_TABLES` of `together` if every fit has
+function in a file here, a line below and one in that `TABLES`, and one in `FIT_TABLES` of `all_tables` if every fit has
 it, or in `ANALYSIS_TABLES`. The functions are imported when first used: a fit that is printed needs none of them, nor
 polars, whose import takes as long as the fit of a small file.
 """
@@ -11,6 +11,13 @@ from typing import TYPE_CHECKING
 from mlm_ops.lazy import names_on_use
 
 if TYPE_CHECKING:
+    from mlm_ops.results.tables.all_tables import (
+        ANALYSIS_TABLES,
+        FIT_TABLES,
+        analysis_tables,
+        fit_tables,
+        table_functions,
+    )
     from mlm_ops.results.tables.centered_versions import centering
     from mlm_ops.results.tables.columns import with_model
     from mlm_ops.results.tables.effects import fixed_effects, influence_lists, random_effects, variance_components
@@ -24,13 +31,6 @@ if TYPE_CHECKING:
         johnson_neyman,
         simple_slopes,
         slopes_in_products,
-    )
-    from mlm_ops.results.tables.together import (
-        ANALYSIS_TABLES,
-        FIT_TABLES,
-        analysis_tables,
-        fit_tables,
-        table_functions,
     )
     from mlm_ops.results.tables.units import decomposition, groups, unit_lines
     from mlm_ops.results.tables.whole_models import comparisons, fit_statistics, models
@@ -70,9 +70,9 @@ __all__ = [
 
 #: The file here of each name; none is the name of a file.
 _LAZY = {
-    "ANALYSIS_TABLES": "together",
-    "FIT_TABLES": "together",
-    "analysis_tables": "together",
+    "ANALYSIS_TABLES": "all_tables",
+    "FIT_TABLES": "all_tables",
+    "analysis_tables": "all_tables",
     "centering": "centered_versions",
     "comparisons": "whole_models",
     "contextual_effects": "explained",
@@ -82,7 +82,7 @@ _LAZY = {
     "decomposition": "units",
     "diagnostics": "findings",
     "fit_statistics": "whole_models",
-    "fit_tables": "together",
+    "fit_tables": "all_tables",
     "fixed_effects": "effects",
     "groups": "units",
     "icc": "explained",
@@ -96,7 +96,7 @@ _LAZY = {
     "simple_slopes": "questions",
     "slopes_in_products": "questions",
     "standard_errors": "explained",
-    "table_functions": "together",
+    "table_functions": "all_tables",
     "unit_lines": "units",
     "variance_components": "effects",
     "with_model": "columns",

@@ -8,9 +8,9 @@ import numpy as np
 import polars as pl
 
 from mlm_ops.inference.diagnostics.deletion import one_step_deletions
-from mlm_ops.inference.fixed.tests import NORMAL_975
 from mlm_ops.inference.random.effects import least_squares_reliability
 from mlm_ops.inference.random.variance import intraclass_correlation
+from mlm_ops.inference.t_distribution import NORMAL_975
 from mlm_ops.language.model import group_name
 from mlm_ops.language.symbols import coefficient_symbol
 from mlm_ops.results.effect_columns import fixed_effect_columns, variance_component_columns

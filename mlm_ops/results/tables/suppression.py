@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from mlm_ops.inference.fixed.tests import NORMAL_975
+from mlm_ops.inference.t_distribution import NORMAL_975
 from mlm_ops.language.columns import expand
 from mlm_ops.language.model import INTERCEPT, Column, Term, columns_of, group_name, label
 from mlm_ops.moments.small_groups import HiddenUnits, few_in_units, few_variables, hidden_units, why_withheld

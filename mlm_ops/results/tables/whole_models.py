@@ -19,6 +19,7 @@ from mlm_ops.results.export.facts import facts_of
 from mlm_ops.results.export.lme4 import r_code
 from mlm_ops.results.export.mplus import mplus_input
 from mlm_ops.results.meaning import intercept_meanings
+from mlm_ops.results.notes import notes_of
 from mlm_ops.results.tables.columns import COUNT, FLAG, REAL, TEXT, ColumnTypes, frame
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ def models(record: FitRecord) -> pl.DataFrame:
             "mplus": [_or_reason(lambda: mplus_input(facts_of(record)), "!")],
             "intercept_meaning": [intercept],
             "intercept_variance_meaning": [variance],
-            "notes": ["\n".join(record.notes) or None],
+            "notes": ["\n".join(notes_of(record)) or None],
         },
     )
 

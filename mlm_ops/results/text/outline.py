@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from mlm_ops.results.equations import EquationFormat
+from mlm_ops.language.options import EquationFormat
 from mlm_ops.results.equations.mathml import STYLE
 from mlm_ops.results.text.tables import HTML_STYLE, CellTable
 from mlm_ops.results.words import html_text

@@ -14,6 +14,7 @@ from typing import Any
 import polars as pl
 
 from mlm_ops.errors import MlmError
+from mlm_ops.language.spelling import list_names, unknown_result
 from mlm_ops.results.criteria import BOTH_CRITERIA_NOTE, CRITERIA, CRITERIA_BY_ML, Comparable, comparable
 from mlm_ops.results.text.tables import HTML_STYLE, CellTable, html_table, latex_table, markdown_table
 from mlm_ops.results.words import LABELS, ROWS_LEFT_OUT, cell, count, counts, html_text, markdown_text
@@ -164,11 +165,11 @@ def side_by_side(tables: Mapping[str, pl.DataFrame], models: Sequence[str] | Non
     """
     all_names = tables["fit_statistics"]["model"].to_list()
     names = tuple(all_names if models is None else models)
-    missing = [name for name in names if name not in all_names]
-    if missing or not names:
-        raise MlmError(
-            f"There are no results of such a model. Got {', '.join(missing) or 'none'}; expected {all_names}."
-        )
+    for name in names:
+        if name not in all_names:
+            raise MlmError(unknown_result("model", name, all_names))
+    if not names:
+        raise MlmError(f"There is no model to lay out. Got none; expected some of {list_names(all_names) or 'none'}.")
     statistics = tables["fit_statistics"].filter(pl.col("model").is_in(names))
     criteria = comparable(statistics, tables["fixed_effects"])
     sections = {

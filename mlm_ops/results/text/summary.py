@@ -10,6 +10,7 @@ from mlm_ops.inference.random.variance import intraclass_correlation
 from mlm_ops.language.model import group_name
 from mlm_ops.results.effect_columns import fixed_effect_columns, variance_component_columns
 from mlm_ops.results.equations import write_equations
+from mlm_ops.results.notes import notes_of
 from mlm_ops.results.text.outline import Outline, OutlineTable
 from mlm_ops.results.text.tables import CellTable, column_table
 from mlm_ops.results.words import count, statistic
@@ -50,7 +51,7 @@ def outline(record: FitRecord, symbol: Callable[[str], str] = str) -> Outline:
             OutlineTable("Variance components", _variance_components(record, symbol)),
         ),
         measures=(", ".join(statistic(name, value) for name, value in statistics.items() if value is not None),),
-        notes=tuple(record.notes),
+        notes=tuple(notes_of(record)),
     )
 
 

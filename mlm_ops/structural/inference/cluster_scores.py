@@ -17,7 +17,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from mlm_ops.errors import MlmError
-from mlm_ops.inference.fixed.tests import NORMAL_975
+from mlm_ops.inference.t_distribution import NORMAL_975
 from mlm_ops.moments.arrays import Array
 from mlm_ops.results.tables.columns import frame, repeated, unit_names
 from mlm_ops.structural.estimation.estimate import GroupEstimate

@@ -8,7 +8,7 @@ both levels has its mean at level 2.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import combinations
 
@@ -67,19 +67,19 @@ def filled_items(model: SemModel) -> list[tuple[Item, bool]]:
 
 def _variables(model: SemModel, level: int, slope_names: list[str]) -> Variables:
     items = model.at(level)
-    factors = _unique(i.lhs for i in items if i.op == "=~")
+    factors = list(dict.fromkeys(i.lhs for i in items if i.op == "=~"))
     slopes = slope_names if level == BETWEEN else []
     latent = [*factors, *slopes]
-    indicators = _unique(i.rhs for i in items if i.op == "=~" and i.rhs not in latent)
-    outcomes = _unique(i.lhs for i in items if i.op == "~")
-    predictors = _unique(i.rhs for i in items if i.op == "~")
+    indicators = list(dict.fromkeys(i.rhs for i in items if i.op == "=~" and i.rhs not in latent))
+    outcomes = list(dict.fromkeys(i.lhs for i in items if i.op == "~"))
+    predictors = list(dict.fromkeys(i.rhs for i in items if i.op == "~"))
     observed_outcomes = [n for n in outcomes if n not in latent and n not in indicators]
     # lavaan's: at level 2 an outcome of either level is no exogenous variable
     ever = {i.lhs for i in model.items if i.op == "~"} if level == BETWEEN else set(outcomes)
     exogenous = [n for n in predictors if n not in latent and n not in indicators and n not in ever]
     others = [n for n in predictors if n not in latent]
     mentioned = [n for i in items if i.op in {"~~", "~1"} for n in (i.lhs, i.rhs) if n and n not in latent]
-    observed = _unique([*indicators, *observed_outcomes, *others, *mentioned])
+    observed = list(dict.fromkeys([*indicators, *observed_outcomes, *others, *mentioned]))
     exogenous = [name for name in exogenous if name not in mentioned]
     return Variables(tuple(observed), tuple(factors), tuple(exogenous), tuple(slopes))
 
@@ -139,7 +139,3 @@ def _defaults(
             yield a, "~~", b, None
     for name in (*observed, *latent):
         yield name, "~1", "", 0.0 if name in no_mean or name in variables.latent else None
-
-
-def _unique(names: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(names))

@@ -12,7 +12,7 @@ from mlm_ops.structural.mplus.data import DataFile
 from mlm_ops.structural.mplus.define import DefineStep, select_of
 from mlm_ops.structural.results.fit import SemFit
 from mlm_ops.structural.results.fitting import fit_rows
-from mlm_ops.warehouse.boundary import checked
+from mlm_ops.warehouse.argument_checks import checked
 from mlm_ops.warehouse.source import Source
 
 if TYPE_CHECKING:

@@ -27,7 +27,6 @@ _NOT_OFFERED = {
 _EQUAL = "equal"
 #: Numbers of so many digits are no numbers of parameters.
 _MOST_DIGITS = 10
-_UNCLEAR = "it is no statement of loadings, regressions, covariances, variances or means"
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ from mlm_ops.structural.mplus.groups import group_items, grouping_labels
 from mlm_ops.structural.mplus.model import MplusModel
 from mlm_ops.structural.mplus.paths import Paths
 from mlm_ops.structural.mplus.text import model_lines
-from mlm_ops.warehouse.boundary import checked
+from mlm_ops.warehouse.argument_checks import checked
 
 #: Commands that say nothing on the model.
 _LEFT_OUT = ("DATA", "OUTPUT", "SAVEDATA", "PLOT")

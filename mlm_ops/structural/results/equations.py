@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from mlm_ops.results.equations import WRITERS, EquationFormat
+from mlm_ops.language.options import EquationFormat
+from mlm_ops.results.equations import WRITERS
 from mlm_ops.results.equations.statements import (
     Association,
     Atom,

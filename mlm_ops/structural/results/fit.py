@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, get_args
 
 import polars as pl
 
@@ -12,8 +12,8 @@ from mlm_ops.errors import MlmError
 from mlm_ops.language import options
 from mlm_ops.language.model import group_name
 from mlm_ops.language.option_values import choice
+from mlm_ops.language.options import DiagramFormat, SemEquationFormat
 from mlm_ops.moments.patterns import complete_units
-from mlm_ops.results.equations import WRITERS, EquationFormat
 from mlm_ops.results.tables import analysis_tables
 from mlm_ops.results.tables.columns import with_model
 from mlm_ops.results.tables.units import groups
@@ -27,13 +27,13 @@ from mlm_ops.structural.results.diagram import mermaid
 from mlm_ops.structural.results.equations import sem_equations
 from mlm_ops.structural.results.mplus import mplus_input
 from mlm_ops.structural.results.record import SemContextualEffect, SemRecord
-from mlm_ops.warehouse.boundary import checked
+from mlm_ops.warehouse.argument_checks import checked
 
 if TYPE_CHECKING:
     from mlm_ops import reports
 
-_EQUATIONS = choice("format", (*WRITERS, "mplus"), "Unknown equations.")
-_DIAGRAM = choice("format", ("svg", "mermaid"), "Unknown diagram.")
+_EQUATIONS = choice("format", get_args(SemEquationFormat), "Unknown equations.")
+_DIAGRAM = choice("format", get_args(DiagramFormat), "Unknown diagram.")
 
 
 @dataclass(frozen=True, repr=False)
@@ -180,14 +180,14 @@ class SemFit(SemRecord):
         return tables.sem_wald(wald_test(self.estimate.table, parsed, self.estimate.theta, self.vcov))
 
     @checked(format=_EQUATIONS)
-    def equations(self, format: EquationFormat | Literal["mplus"] = "text") -> str:
+    def equations(self, format: SemEquationFormat = "text") -> str:
         """The model by level, as text, with Greek letters, as LaTeX, Markdown or MathML, or as Mplus input."""
         if format == "mplus":
             return mplus_input(self)
         return sem_equations(self.estimate.table, format)
 
     @checked(format=_DIAGRAM, population=options.POPULATION)
-    def diagram(self, format: Literal["svg", "mermaid"] = "svg", *, population: str | None = None) -> str:
+    def diagram(self, format: DiagramFormat = "svg", *, population: str | None = None) -> str:
         """The path diagram with its estimates.
 
         Parameters

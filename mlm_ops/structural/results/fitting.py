@@ -32,7 +32,7 @@ from mlm_ops.structural.statistics.cluster_sums import Statistics
 from mlm_ops.structural.statistics.from_moments import check_columns, two_level_statistics
 from mlm_ops.structural.statistics.grouped import AnyStatistics, grouped_statistics, lost_groups, moments_by_group
 from mlm_ops.structural.statistics.missing import check_information, statistics_of_patterns
-from mlm_ops.warehouse.boundary import checked
+from mlm_ops.warehouse.argument_checks import checked
 from mlm_ops.warehouse.source import Source, open_source
 
 if TYPE_CHECKING:

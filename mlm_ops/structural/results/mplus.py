@@ -23,17 +23,9 @@ def mplus_input(record: SemRecord) -> str:
     grouped_by = () if grouping is None else (grouping.name,)
     columns = {name: names.column(name, name) for name in (*table.columns, cluster, *grouped_by)}
     groups = [names.free(value) for value in table.groups]
-    both = set(table.within.latent) & set(table.between.latent)
-    short: dict[int, dict[str, str]] = {}
-    latent_names: list[tuple[str, str]] = []
-    for level, where in ((WITHIN, "within"), (BETWEEN, "between")):
-        # Mplus tells latent variables of the two levels apart by their names alone
-        latent = {name: _stem(name, level) if name in both else name for name in table.variables(level).latent}
-        own = {name: names.free(stem) for name, stem in latent.items()}
-        latent_names += [(f"{name} {where}" if name in both else name, text) for name, text in own.items()]
-        short[level] = columns | own
+    latent, latent_names = _latent_names(table, names)
     slopes = {slope.name: names.free(slope.name) for slope in table.slopes}
-    short = {level: own | slopes for level, own in short.items()}
+    short = {level: columns | own | slopes for level, own in latent.items()}
     labels = _labels(table)
     by_label = {label: names.free(label) for label in dict.fromkeys(labels.values())}
     by_label |= {d.name: names.free(d.name) for d in table.definitions}
@@ -77,6 +69,20 @@ def mplus_input(record: SemRecord) -> str:
             *_other_names([*by_label.items(), *slopes.items(), *latent_names]),
         ],
     ).text()
+
+
+def _latent_names(table: ParameterTable, names: MplusNames) -> tuple[dict[int, dict[str, str]], list[tuple[str, str]]]:
+    """What the latent variables of each level are called there, by level; and each with its name for a remark.
+
+    Mplus tells latent variables of the two levels apart by their names alone.
+    """
+    both = set(table.within.latent) & set(table.between.latent)
+    by_level, pairs = {}, []
+    for level, where in ((WITHIN, "within"), (BETWEEN, "between")):
+        stems = {name: _stem(name, level) if name in both else name for name in table.variables(level).latent}
+        by_level[level] = {name: names.free(stem) for name, stem in stems.items()}
+        pairs += [(f"{name} {where}" if name in both else name, text) for name, text in by_level[level].items()]
+    return by_level, pairs
 
 
 def _numbered(groups: Iterable[str]) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from scipy.special import ndtr
 
-from mlm_ops.inference.fixed.tests import NORMAL_975
+from mlm_ops.inference.t_distribution import NORMAL_975
 from mlm_ops.language.model import group_name
 from mlm_ops.language.syntax import names_in
 from mlm_ops.results.tables.columns import COUNT, REAL, TEXT, ColumnTypes, frame, with_model

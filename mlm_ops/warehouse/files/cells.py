@@ -9,6 +9,7 @@ from typing import Any
 
 from mlm_ops.warehouse.files.reading import ChangedColumn, FileOptions
 from mlm_ops.warehouse.sql import identifier, literal
+from mlm_ops.warehouse.types import ROUNDED
 
 Query = Callable[[str], Any]
 
@@ -256,7 +257,7 @@ def _without_words(
         column = identifier(name)
         if kind == "VARCHAR" or kind.startswith("ENUM"):
             conditions[name] = {word: f"trim({column}::varchar) = {literal(word)}" for word in words}
-        elif re.fullmatch(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|FLOAT|DOUBLE|DECIMAL.*", kind):
+        elif ROUNDED.fullmatch(kind):
             conditions[name] = {word: f"{column} = {literal(value)}" for word, value in numbers.items()}
     names = [name for name, by_word in conditions.items() if by_word]
     for start in range(0, len(names), _MOST_AT_ONCE):

@@ -1,7 +1,7 @@
 """Write reports in a second process while this one goes on: ask for a report early, and take it when it is needed.
 
-``python -m mlm_ops.reports.page.ahead`` is the second process. It reads a line of JSON for each report on its standard
-input and writes one for each on its standard output, in the same order; at the end of its input it ends.
+``python -m mlm_ops.reports.page.background_reports`` is the second process. It reads a line of JSON for each report on
+its standard input and writes one for each on its standard output, in the same order; at the end of its input it ends.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class ReportsAhead:
         # where the process cannot be started, or has ended, whoever takes the report gets none and writes it
         with suppress(OSError, ValueError):
             if self.process is None:
-                command = [sys.executable, "-m", "mlm_ops.reports.page.ahead"]
+                command = [sys.executable, "-m", "mlm_ops.reports.page.background_reports"]
                 self.process = subprocess.Popen(
                     command,
                     stdin=subprocess.PIPE,

@@ -8,7 +8,7 @@ import pytest
 from markupsafe import Markup
 
 from mlm_ops.analyses.store.latest import read_latest_results
-from mlm_ops.reports.page.bands import Band, Card, banded
+from mlm_ops.reports.page.card_columns import Band, Card, banded
 from mlm_ops.reports.page.content import page_of
 from mlm_ops.reports.page.markup import style
 from mlm_ops.reports.page.tables import Grid

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mlm_ops.reports.page import ahead
+from mlm_ops.reports.page import background_reports
 from mlm_ops.reports.page.report import write_reports
 from tests.reports.stores import CASES, write_store
 
@@ -19,17 +19,17 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_report_is_written_by_the_second_process(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ahead.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(background_reports.os, "cpu_count", lambda: 2)
     (ours,) = write_reports(store, analysis="crossed")
     page = ours.path.read_text()
     ours.path.unlink()
-    with ahead.reports_ahead() as reports:
+    with background_reports.reports_ahead() as reports:
         assert reports is not None
         reports.ask(store, "crossed")
         reports.ask(store, "gone")
-        theirs = ahead.report_written_ahead(store, "crossed")
+        theirs = background_reports.report_written_ahead(store, "crossed")
         # one that fails is none, and is asked for again by whoever needs it, to see why
-        assert ahead.report_written_ahead(store, "gone") is None
+        assert background_reports.report_written_ahead(store, "gone") is None
     assert theirs is not None
     assert (theirs.path, theirs.pictures, theirs.size) == (ours.path.resolve(), ours.pictures, ours.size)
     assert list(theirs.answers) == list(ours.answers)
@@ -39,29 +39,29 @@ def test_a_report_is_written_by_the_second_process(store: Path, monkeypatch: pyt
 
 
 def test_nothing_is_written_ahead_outside_of_a_block(store: Path) -> None:
-    assert ahead.report_written_ahead(store, "crossed") is None
+    assert background_reports.report_written_ahead(store, "crossed") is None
 
 
 def test_a_process_that_ended_leaves_no_report(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ahead.os, "cpu_count", lambda: 2)
-    with ahead.reports_ahead() as reports:
+    monkeypatch.setattr(background_reports.os, "cpu_count", lambda: 2)
+    with background_reports.reports_ahead() as reports:
         assert reports is not None
         reports.ask(store, "crossed")
         assert reports.process is not None
         reports.process.kill()
         reports.process.wait()
-        assert ahead.report_written_ahead(store, "crossed") is None
+        assert background_reports.report_written_ahead(store, "crossed") is None
 
 
 def test_one_processor_writes_no_report_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ahead.os, "cpu_count", lambda: 1)
-    with ahead.reports_ahead() as reports:
+    monkeypatch.setattr(background_reports.os, "cpu_count", lambda: 1)
+    with background_reports.reports_ahead() as reports:
         assert reports is None
 
 
 @pytest.mark.parametrize("reply", ["", "null\n", '{"path": "/tm', "a warning of a library\n", "{}\n", "5\n"])
 def test_a_reply_that_is_none_leaves_no_report(reply: str, store: Path) -> None:
-    reports = ahead.ReportsAhead()
+    reports = background_reports.ReportsAhead()
     program = f"import sys; sys.stdin.readline(); print(end={reply!r})"
     reports.process = subprocess.Popen(
         [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -82,11 +82,11 @@ def terminations(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.mark.usefixtures("terminations")
 def test_an_interrupt_waits_for_no_report(monkeypatch: pytest.MonkeyPatch, store: Path) -> None:
-    monkeypatch.setattr(ahead.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(background_reports.os, "cpu_count", lambda: 2)
     started = []
 
     def interrupted() -> None:
-        with ahead.reports_ahead() as reports:
+        with background_reports.reports_ahead() as reports:
             assert reports is not None
             reports.ask(store, "crossed")
             started.append(reports.process)

@@ -20,7 +20,7 @@ PAIRS = 20
 _NAME = 30
 
 
-def steps(tables: Tables, selection: Selection) -> Iterator[Picture]:
+def model_comparison(tables: Tables, selection: Selection) -> Iterator[Picture]:
     """One picture, of the pairs in table ``comparisons``: criteria are compared from there alone."""
     columns = ["model", "reference_model", "statistic", "df", "p_value", "p_value_mixture", "delta_aic", "estimator"]
     rows = select(tables, "comparisons", columns, condition="delta_aic is not null")

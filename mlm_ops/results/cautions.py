@@ -1,4 +1,4 @@
-"""Say what makes the numbers of a model doubtful though they are right: few groups, an outcome of two values."""
+"""Warn of models whose numbers are right and yet to be read with caution: few groups, an outcome of two values."""
 
 from __future__ import annotations
 

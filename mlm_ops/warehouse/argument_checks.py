@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 from mlm_ops.errors import ArgumentError, DataError, MlmError
-from mlm_ops.language.elsewhere import argument_here
 from mlm_ops.language.option_values import Option
+from mlm_ops.language.other_programs import argument_here
 from mlm_ops.language.spelling import did_you_mean
 from mlm_ops.warehouse.faults import sentence_of
 

@@ -1,34 +1,17 @@
-"""Remove old runs from the store and compare new runs with earlier ones, as the key ``history`` of an analysis says.
+"""Number the runs in the store, tell the baseline and the run before, and remove runs that ``history`` does not keep.
 
 The latest finished run and the baseline are always kept.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import platform
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
-from functools import cache
-from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
 
-import polars as pl
-
-from mlm_ops.analyses.drift import READS, StoredRun, drift, symbol_pairs
 from mlm_ops.analyses.file.keys import History
-from mlm_ops.analyses.store.drift_of_groups import RunPair, compare_groups
-from mlm_ops.analyses.store.schema import TABLES
-from mlm_ops.analyses.store.tables import insert_frame
 from mlm_ops.analyses.store.version import LATEST_FIRST
-from mlm_ops.results.tables.columns import KEYS
 from mlm_ops.warehouse.connection import Connection
 from mlm_ops.warehouse.sql import literal, qualified
-
-if TYPE_CHECKING:
-    from mlm_ops.analyses.file.analysis import Analysis
-    from mlm_ops.moments.record import Moments
 
 
 def find_baseline(finished: Sequence[str], history: History) -> str | None:
@@ -119,100 +102,3 @@ def _runs(connection: Connection, schema: str, analyses: Iterable[str]) -> list[
         f" where analysis in ({', '.join(map(literal, analyses))}) order by analysis, {LATEST_FIRST}"
     ).fetchall()
     return rows
-
-
-#: A run and its analysis.
-RunKey = tuple[str, str]
-
-
-def write_drift(
-    connection: Connection, schema: str, runs: Mapping[RunKey, Mapping[str, pl.DataFrame]], history: History
-) -> None:
-    """Fill table ``drift``: compare each finished run with the one before it and with the baseline.
-
-    Parameters
-    ----------
-    schema
-        The schema of the store, which has the other tables of these runs already.
-    runs
-        The tables of each run.
-    """
-    finished = finished_runs(connection, schema, [analysis for _, analysis in runs])
-    # keyed by both runs, because the previous run is often the baseline too
-    pairs: dict[tuple[RunKey, RunKey], list[str]] = {}
-    for run_id, analysis in runs:
-        run_ids = finished[analysis]
-        if previous := find_previous(run_ids, run_id):
-            for name, other in (("previous", previous), ("baseline", find_baseline(run_ids, history) or run_id)):
-                if other != run_id:
-                    pairs.setdefault(((run_id, analysis), (other, analysis)), []).append(name)
-    if not pairs:
-        return
-    stored = _read_runs(connection, schema, {key for both in pairs for key in both})
-    groups = compare_groups(
-        connection,
-        schema,
-        {RunPair(now[1], now[0], before[0]): symbol_pairs(stored[now], stored[before]) for now, before in pairs},
-        {key: tables["influence_lists"] for key, tables in runs.items() if "influence_lists" in tables},
-    )
-    frames = []
-    for (now, before), names in pairs.items():
-        changes = drift(stored[now], stored[before], groups[RunPair(now[1], now[0], before[0])], history.alpha)
-        keys = dict(zip(("run_id", "analysis"), now, strict=True))
-        frames += [
-            changes.with_columns(pl.lit(v).alias(k) for k, v in (keys | {"against": name}).items()) for name in names
-        ]
-    insert_frame(connection, qualified(schema, "drift"), pl.concat(frames), KEYS | TABLES["drift"])
-
-
-def _read_runs(connection: Connection, schema: str, keys: Collection[RunKey]) -> dict[RunKey, StoredRun]:
-    """Read the tables of these runs that `drift` needs."""
-    pairs = ", ".join(f"({literal(run_id)}, {literal(analysis)})" for run_id, analysis in keys)
-    tables_by_run: dict[RunKey, dict[str, pl.DataFrame]] = {key: {} for key in keys}
-    for name in READS:
-        query = f"select * from {qualified(schema, name)} where (run_id, analysis) in ({pairs})"
-        rows: pl.DataFrame = connection.sql(query).pl()
-        rows_by_run = rows.partition_by("run_id", "analysis", as_dict=True)
-        for key, tables in tables_by_run.items():
-            tables[name] = rows_by_run.get(key, rows.clear())
-    return {key: StoredRun(key[0], tables) for key, tables in tables_by_run.items()}
-
-
-#: The seed of all random numbers: starting values of structural models, intervals of defined parameters.
-SEED = 0
-
-
-def run_facts(analysis: Analysis, moments: Moments | None) -> dict[str, Any]:
-    """Return the columns of ``runs`` other than the ids and times; without moments, those of a run that had no rows.
-
-    The analysis is written as JSON with the keys of its file, so that comments and layout do not change its hash.
-    """
-    text = analysis.model_dump_json(exclude_defaults=True)
-    versions = {"python": platform.python_version(), **{name: _version(name) for name in ("duckdb", "numpy", "scipy")}}
-    return {
-        "data": analysis.data,
-        "engine_version": _version("mlm-ops"),
-        "analysis_text": text,
-        "analysis_hash": hashlib.sha256(text.encode()).hexdigest()[:16],
-        "versions": json.dumps(versions),
-        "seed": SEED,
-        "host_time": datetime.now().astimezone().isoformat(timespec="seconds"),
-        **_sample(moments),
-    }
-
-
-def _sample(moments: Moments | None) -> dict[str, Any]:
-    if moments is None:
-        return {"n_rows": 0, "n_obs": 0, "n_dropped": "{}", "moments_checksum": ""}
-    return {
-        "n_rows": moments.n_rows,
-        "n_obs": moments.n_obs,
-        "n_dropped": json.dumps({name: count for name, count in moments.n_dropped.items() if count}),
-        "moments_checksum": moments.checksum,
-    }
-
-
-@cache
-def _version(package: str) -> str:
-    # a run may record a thousand fits, and each look-up reads a file
-    return version(package)

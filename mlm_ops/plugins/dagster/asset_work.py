@@ -22,13 +22,13 @@ from mlm_ops.analyses.run import (
     polars_table,
     whole_tables,
 )
-from mlm_ops.analyses.store.history import run_facts
+from mlm_ops.analyses.store.run_facts import run_facts
 from mlm_ops.analyses.store.runs import Run, check_published, publish, read_latest, write_run
 from mlm_ops.analyses.store.staging import StepName, read_staged
 from mlm_ops.errors import StoreError
-from mlm_ops.moments.claims import sibling
 from mlm_ops.moments.partitions import Refresh
 from mlm_ops.moments.storage import load_moments
+from mlm_ops.moments.stored_tables import sibling
 from mlm_ops.plugins.centered_in_polars import create_centered_in_polars, why_not_in_polars
 from mlm_ops.plugins.dagster import checks
 from mlm_ops.plugins.dagster.fits import models_compared

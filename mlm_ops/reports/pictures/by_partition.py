@@ -25,7 +25,7 @@ _KINDS = ("interval excludes the middle", "interval includes it")
 Row = dict[str, Any]
 
 
-def keys(tables: Tables, selection: Selection) -> Iterator[Picture]:
+def by_partition(tables: Tables, selection: Selection) -> Iterator[Picture]:
     """A picture for each coefficient, each variance and the ICC of one model, where there are two keys or more."""
     runs = table(tables, f"{KEYS}runs")
     if runs.height < 2:

@@ -1,4 +1,4 @@
-"""Claim the tables that hold moments, and recognise those in which an earlier mlm-ops kept them."""
+"""Name and claim the tables that moments are stored in, and recognise those in which an earlier mlm-ops kept them."""
 
 from __future__ import annotations
 

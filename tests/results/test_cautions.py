@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 import mlm_ops as mlm
-from mlm_ops.results.doubts import FEW_GROUPS
+from mlm_ops.results.cautions import FEW_GROUPS
 
 FEW = "groups: variances between fewer than 20, and their standard errors, are unreliable"
 LINEAR = (
