@@ -116,7 +116,7 @@ class SemFit(SemRecord):
     def scores(self) -> pl.DataFrame:
         """What the latent variables of level 2 are in each cluster: parts between clusters, random slopes, factors.
 
-        One row a variable and cluster: its mean and standard deviation given all that the cluster shows, and those of
+        One row per variable and cluster: its mean and standard deviation given all data of the cluster, and those of
         ``random_effect``, the part of it that no variable of level 2 predicts, as mixed models have it. Parameters
         count as known.
 
@@ -131,9 +131,9 @@ class SemFit(SemRecord):
     def invariance(self) -> pl.DataFrame:
         """Invariance of the factors across levels: the model, equal loadings, no residuals between clusters.
 
-        Of a model of several groups it is that across groups: equal loadings, equal intercepts too, equal residuals.
-        One row a step, with its fit and the likelihood ratio test against the step before, plain and scaled; no rows
-        for models without a factor that has the same indicators at both levels.
+        For a model of several groups, the steps are across groups: equal loadings, then also equal intercepts, then also
+        equal residuals. One row per step, with its fit and the likelihood ratio test against the previous step, plain
+        and scaled; no rows for models without a factor that has the same indicators at both levels.
         """
         return tables.SEM_TABLES["sem_invariance"](self)
 
@@ -141,7 +141,7 @@ class SemFit(SemRecord):
     def score_tests(self) -> pl.DataFrame:
         """Modification indices and expected parameter changes of all that the model leaves out, fixes or equates.
 
-        One row a restriction, the largest index first: how much chi-square would fall by without it, about, and how
+        One row per restriction, the largest index first: how much chi-square would fall by without it, about, and how
         far the parameter would move. They explore: what they suggest needs a reason, and other data to test it.
         """
         return tables.SEM_TABLES["sem_score_tests"](self)
