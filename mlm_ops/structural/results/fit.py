@@ -131,9 +131,9 @@ class SemFit(SemRecord):
     def invariance(self) -> pl.DataFrame:
         """Invariance of the factors across levels: the model, equal loadings, no residuals between clusters.
 
-        For a model of several groups, the steps are across groups: equal loadings, then also equal intercepts, then also
-        equal residuals. One row per step, with its fit and the likelihood ratio test against the previous step, plain
-        and scaled; no rows for models without a factor that has the same indicators at both levels.
+        For a model of several groups, the steps are across groups: equal loadings, then also equal intercepts, then
+        also equal residuals. One row per step, with its fit and the likelihood ratio test against the previous step,
+        plain and scaled; no rows for models without a factor that has the same indicators at both levels.
         """
         return tables.SEM_TABLES["sem_invariance"](self)
 
