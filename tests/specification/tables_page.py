@@ -62,7 +62,7 @@ TABLE = """
 TAIL = """
 ## store_version
 
-{rows}. Its column is `version`. {version}.
+{rows}. Its column `version`: {version}.
 
 ## Views of predictions
 

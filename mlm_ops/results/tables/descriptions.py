@@ -60,7 +60,7 @@ PREDICTIONS: dict[str, str] = {
 }
 
 #: The one column of ``store_version``.
-VERSION_OF_STORE = "Increases when a table changes its meaning, but not for a new column"
+VERSION_OF_STORE = "Version number, which increases when a table changes its meaning, but not for a new column"
 
 #: The columns of all tables, by name.
 COLUMNS: dict[str, str] = {
