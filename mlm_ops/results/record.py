@@ -1,4 +1,4 @@
-"""Hold the results of a fit, and compute what is inferred from them, each once: the `FitRecord`."""
+"""Hold the results of a fit, and compute each inference from them only once: the `FitRecord`."""
 
 from __future__ import annotations
 
@@ -206,12 +206,12 @@ class FitRecord:
 
     @property
     def singular(self) -> bool:
-        """Whether a T is of deficient rank."""
+        """Whether a T is singular (has deficient rank)."""
         return self.estimate.optimum.singular
 
     @property
     def error_kind(self) -> str:
-        """Whose the standard errors of the fixed effects are: the model's own, Kenward-Roger's, or a robust kind's."""
+        """The kind of the fixed effects' standard errors: the model's own, Kenward-Roger's, or a robust kind."""
         return self.robust or ("kenward-roger" if self.df == "kenward-roger" else "model")
 
     @property
@@ -363,7 +363,7 @@ class FitRecord:
         return sentences
 
     def _grouping_predictors(self) -> list[str]:
-        """Grouping factors that also stand among the predictors, which is rarely meant."""
+        """Grouping factors that are also predictors, which is rarely intended."""
         units = {name for group in self.model.groups for name in group}
         columns = (v for term in self.model.fixed for v in term.variables if isinstance(v, Column | Factor))
         both = dict.fromkeys(name for v in columns for name in columns_of(v) if name in units)

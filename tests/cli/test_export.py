@@ -120,7 +120,8 @@ def test_several_analyses_are_one_csv_file_and_no_table_to_read(several, refused
     assert cli.main(["export", "--database", str(several), "--table", "fixed_effects", "--format", "csv"]) == 0
     assert set(pl.read_csv(io.StringIO(capsys.readouterr().out))["analysis"]) == {"small", "other"}
     sentence = (
-        "mlm: A table to read, and models side by side, are of one analysis. Name it with --analysis: small, other.\n"
+        "mlm: A table to read shows one analysis, and so do models side by side. Name it with --analysis: small, "
+        "other.\n"
     )
     assert refused("export", "--database", several, "--table", "fixed_effects", "--format", "latex") == sentence
     assert refused("export", "--database", several, "--side-by-side", "--format", "csv") == sentence
@@ -214,7 +215,7 @@ def test_a_picture_is_that_of_the_stored_tables(fitted, tmp_path, capsys) -> Non
         ),
         (
             ["--picture", "caterpillar", "--model", "null", "--model", "slopes", "--output", "c.svg"],
-            "A picture is of one model. Got null, slopes; name one with --model.",
+            "A picture shows one model. Got null, slopes; name one with --model.",
         ),
         (["--table", "fixed_effects", "--term", "x", "--format", "csv"], "--term and --group are of a picture."),
     ],

@@ -220,8 +220,8 @@ def test_more_than_two_are_refused_in_a_sentence():
     with pytest.raises(FormulaError) as mean:
         mlm.sem('level: 1\n y ~ rv("s")*x\n x ~ NA*1\nlevel: 2\n y ~ x\n x ~ 0*1\n s ~~ s', some_rows(), cluster="g")
     assert str(mean.value) == (
-        "'x' has a mean at level 1, and its random slope 's' is of its part within clusters, which has none. Leave the "
-        "mean at level 2."
+        "'x' has a mean at level 1, and its random slope 's' belongs to its part within clusters, which has none. "
+        "Leave the mean at level 2."
     )
 
 

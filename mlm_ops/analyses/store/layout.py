@@ -1,4 +1,4 @@
-"""Create schema ``mlm``: its tables, the views of the latest runs, and what the comments say of them.
+"""Create schema ``mlm``: its tables, the views of the latest runs, and their comments.
 
 The texts of the comments are those of `results.tables.descriptions`.
 """

@@ -1,4 +1,4 @@
-"""The `SemFit` that `mlm_ops.sem` returns: tables, intervals, equations, diagrams, when asked."""
+"""The `SemFit` that `mlm_ops.sem` returns: tables, intervals, equations and diagrams, each made on request."""
 
 from __future__ import annotations
 
@@ -157,12 +157,12 @@ class SemFit(SemRecord):
         """
         if self.cluster != larger.cluster:
             raise MlmError(
-                f"Nested models are of the same clusters. Got {group_name(self.cluster)!r} and "
+                f"Nested models must have the same clusters. Got {group_name(self.cluster)!r} and "
                 f"{group_name(larger.cluster)!r}; fit both to one."
             )
         names = ["none" if fit.grouping is None else repr(fit.grouping.name) for fit in (self, larger)]
         if names[0] != names[1]:
-            raise MlmError(f"Nested models are of the same groups. Got {names[0]} and {names[1]}; fit both by one.")
+            raise MlmError(f"Nested models must have the same groups. Got {names[0]} and {names[1]}; fit both by one.")
         return tables.sem_comparison(likelihood_ratio(self.estimate, larger.estimate))
 
     @checked(constraints=options.CONSTRAINTS)
