@@ -438,7 +438,7 @@ WHOLE = [
     ("VARIABLE: NAMES = y g; CLUSTER = g;\nANALYSIS: TYPE = TWOLEVEL;", "The input has no MODEL."),
     (
         "VARIABLE: NAMES = y g; CLUSTER = g;\nANALYSIS: TYPE = TWOLEVEL;\nMODEL: y;",
-        "(y) is not read: a statement stands",
+        "(y) is not read: a statement must be",
     ),
     (
         "VARIABLE: NAMES = y1-y900 g; CLUSTER = g;\nANALYSIS: TYPE = TWOLEVEL;\nMODEL: %WITHIN% y1-y900 WITH y1-y900;",
