@@ -24,11 +24,11 @@ class MlmError(Exception):
             text = f"{text[:half]} [… {len(text) - 2 * half:,} characters left out …] {text[-half:]}"
         super().__init__(text)
 
-    #: Whether the error is in the log already: it passes several `logs.about` blocks on its way out.
+    #: Whether the error is already logged; it may pass several `logs.about` blocks on its way out.
     logged = False
-    #: The level at which it is logged.
+    #: The logging level of the error.
     level = logging.ERROR
-    #: Whether the same may go well the next time though nobody corrects anything: a file is locked, or a disk full.
+    #: Whether a retry may succeed without any correction, as when a file is locked or a disk full.
     is_temporary = False
 
 
@@ -42,7 +42,7 @@ class FormulaError(MlmError):
     Attributes
     ----------
     sentence, hint
-        What is wrong, and behind it what was perhaps meant.
+        What is wrong, and what was perhaps meant instead.
     text, position
         The formula, and where in it the error is.
     """

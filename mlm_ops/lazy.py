@@ -1,4 +1,4 @@
-"""Give a package names that are imported when first used, so that importing the package waits for none of them."""
+"""Import the names of a package when they are first used, so that importing the package itself is fast."""
 
 from __future__ import annotations
 

@@ -181,7 +181,7 @@ def _other_rows(
     group: GroupingFactor,
     columns: Sequence[str],
 ) -> str | None:
-    """Say of which partitions, or of how many groups, the two tables do not hold the same rows."""
+    """Name the partitions, or count the groups, in which the two tables have different rows."""
     keys = [category(analysis.partition)] if analysis.partition else [identifier(key) for key in group]
     hashes = f"sum(hash({', '.join(map(identifier, columns))})) as hashes"
     groups = _side_by_side(tables, keys, ["count(*) as n", hashes])

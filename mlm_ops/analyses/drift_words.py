@@ -1,4 +1,4 @@
-"""Tell in words what table ``drift`` shows of a run."""
+"""Summarise in words which numbers of a run have drifted."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def export_table(options: Namespace, tell: Callable[[str], None]) -> None:
         The format and the file do not go together, or there are no such results.
     """
     if options.term is not None or options.group is not None:
-        raise MlmError("--term and --group are of a picture. Leave them out, or name one with --picture.")
+        raise MlmError("--term and --group apply to pictures. Leave them out, or name one with --picture.")
     if options.table is not None:
         from mlm_ops.analyses.store.runs import check_table
 
@@ -105,7 +105,7 @@ def _check_one_analysis(frame: pl.DataFrame) -> None:
     analyses = frame["analysis"].unique(maintain_order=True).to_list()
     if len(analyses) > 1:
         raise MlmError(
-            "A table to read, and models side by side, are of one analysis. "
+            "A table to read shows one analysis, and so do models side by side. "
             f"Name it with --analysis: {list_names(analyses, _MOST_LISTED)}."
         )
 

@@ -31,15 +31,17 @@ def export_picture(options: Namespace, tell: Callable[[str], None]) -> None:
             f"A picture is a file. Name it with --output {options.picture}.svg; .png, .pdf and .html are written too."
         )
     if options.format is not None:
-        raise MlmError("--format is of tables. Leave it out: the ending of the file says how a picture is written.")
+        raise MlmError(
+            "--format applies to tables. Leave it out: the ending of the file says how a picture is written."
+        )
     if len(options.model or ()) > 1:
-        raise MlmError(f"A picture is of one model. Got {list_names(options.model)}; name one with --model.")
+        raise MlmError(f"A picture shows one model. Got {list_names(options.model)}; name one with --model.")
     by_analysis = read_analyses(results_path(options.database), on_wait=tell)
     analysis = options.analysis if options.analysis is not None else next(iter(by_analysis))
     if analysis not in by_analysis:
         raise MlmError(unknown_result("analysis", analysis, by_analysis))
     if options.analysis is None and len(by_analysis) > 1:
-        raise MlmError(f"A picture is of one analysis. Name it with --analysis: {list_names(list(by_analysis))}.")
+        raise MlmError(f"A picture shows one analysis. Name it with --analysis: {list_names(list(by_analysis))}.")
     tables = by_analysis[analysis]
     structural = table(tables, "sem_parameters")
     models = [*models_in_order(tables), *sorted(set() if structural.is_empty() else set(structural["model"]))]

@@ -59,7 +59,7 @@ class Width:
 
 @dataclass(frozen=True)
 class TableLayout:
-    """The printed columns of a table, their widths, and the models that its rows are of.
+    """The printed columns of a table, their widths, and the models of its rows.
 
     Attributes
     ----------
@@ -80,7 +80,7 @@ class TableLayout:
 
     @property
     def columns(self) -> list[str]:
-        """The printed columns: a single model stands in the title."""
+        """The printed columns; a single model is in the title instead."""
         return [c for c in self.widths if c != "model" or not (self.headings or len(self.models) <= 1)]
 
     def width(self, column: str) -> int:
@@ -244,13 +244,13 @@ def with_narrow_prose(layout: TableLayout, width: int) -> tuple[TableLayout, lis
 
 
 def heading(layout: TableLayout) -> str:
-    """The line above the rows; a number's word stands at the right."""
+    """The heading above the rows; headings of numbers are aligned right."""
     words = (c.rjust(layout.width(c)) if c in layout.numbers else c.ljust(layout.width(c)) for c in layout.columns)
     return f" {'  '.join(words)}".rstrip()
 
 
 def lines_of(layout: TableLayout, frames: Iterable[pl.DataFrame]) -> Iterator[str]:
-    """Write the rows of each frame as lines; a model is named once, and a blank line stands above the next."""
+    """Write the rows of each frame as lines, each model named once and separated by a blank line."""
     last: str | None = None
     for number, frame in enumerate(frames):
         model = frame["model"]
@@ -274,7 +274,7 @@ def lines_of(layout: TableLayout, frames: Iterable[pl.DataFrame]) -> Iterator[st
 
 
 def padded(layout: TableLayout, values: pl.Series) -> pl.Series:
-    """The texts of a column, as wide as it is; decimal points of numbers stand under each other."""
+    """The texts of a column, padded to its width, with decimal points aligned."""
     column, width = values.name, layout.width(values.name)
     if layout.headings and column == layout.columns[0]:
         width -= INDENT

@@ -1,4 +1,4 @@
-"""The ``mlm`` command. What a command needs is imported when it runs, so that help and a first fit come fast."""
+"""The ``mlm`` command. Each command imports what it needs when it runs, so that help and a first fit are fast."""
 
 from __future__ import annotations
 
@@ -290,7 +290,7 @@ def init(options: argparse.Namespace) -> int:
 
 
 def _ask_column(question: str, default: str | None, columns: Sequence[str]) -> str:
-    """Ask for a column until one of the table's is answered; nothing stands for the default."""
+    """Ask for a column until the answer is one of the table's; an empty answer means the default."""
     if not sys.stdin.isatty():
         raise MlmError("--ask asks in a terminal, and there is none. Name the columns with --group and --outcome.")
     print(one_line(f"The columns are {list_names(columns)}."))

@@ -1,4 +1,4 @@
-"""Say which arguments each ``mlm`` command takes; a wrong one is refused in one sentence."""
+"""Define the arguments of each ``mlm`` command, and refuse a wrong one in one sentence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lay out a result table for a terminal, or write it line by line where there is none."""
+"""Lay out a result table for a terminal, or write it line by line if the output is not a terminal."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _UNPLAIN = re.compile("[\n\u200d\ufe0f]")
 
 
 def name_of_model(model: str | None) -> str:
-    """What stands above the rows of a model, or those that are of no single one."""
+    """The heading above the rows of a model, or above rows without a single model."""
     return "(all models)" if model is None else model
 
 

@@ -1,4 +1,4 @@
-"""Run ``mlm report``: pages of the latest results, a line for each, and one for what is missing."""
+"""Run ``mlm report``: write the pages of the latest results, and print one line for each and for what is missing."""
 
 from __future__ import annotations
 

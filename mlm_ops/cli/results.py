@@ -1,4 +1,4 @@
-"""Find and read the results that a command shows: of the database that is named, or else the project's."""
+"""Find and read the results that a command shows: those of the database that is named, or else of the project."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Open the rows that a formula is fitted to: a data file, a table of a database, or a SELECT."""
+"""Open the rows to which a formula is fitted: a data file, a table of a database, or a SELECT."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Print what ``mlm show`` prints: the tables of each analysis under a line that says which rows they are of."""
+"""Print the tables of each analysis for ``mlm show``, under a line that says which rows they come from."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from mlm_ops.results.words import count, counts, one_line, rows_left_out, visibl
 
 
 def print_results(runs: pl.DataFrame, tables: dict[str, pl.DataFrame], options: Namespace) -> None:
-    """Print the tables of each analysis below a line that says which run they are of."""
+    """Print the tables of each analysis below a line that names their run."""
     target = console()
     for run in runs.sort("analysis").iter_rows(named=True):
         of_run = {name: frame.filter(frame["analysis"] == run["analysis"]) for name, frame in tables.items()}
@@ -76,7 +76,7 @@ def show_runs(options: Namespace, tell: Callable[[str], None]) -> None:
     from mlm_ops.warehouse.connection import using
 
     if options.model is not None:
-        raise MlmError("A run is of all models of its analysis. Leave out --model.")
+        raise MlmError("A run covers all models of its analysis. Leave out --model.")
     path = results_path(options.database)
     with using(path, read_only=True, on_wait=tell) as connection:
         runs = read_runs(connection)
@@ -100,7 +100,7 @@ def all_rows(database: Path | None, analysis: str | None, model: Sequence[str] |
 
 
 def print_head(target: Console, run: Mapping[str, Any]) -> None:
-    """The line above an analysis' tables: which rows it is of, and how many were left out."""
+    """The line above an analysis' tables: which rows it used, and how many it left out."""
     finished = f"{run['finished_at']:%Y-%m-%d %H:%M} UTC"
     rows = f"{count(run['n_obs'])} of {count(run['n_rows'])} rows of {run['data']}"
     head = one_line(f"{run['analysis']}: {rows}, finished {finished}")
@@ -128,7 +128,7 @@ def run_of(runs: pl.DataFrame, analysis: str) -> pl.DataFrame:
 
 
 def of_models(tables: dict[str, pl.DataFrame], models: Sequence[str]) -> dict[str, pl.DataFrame]:
-    """Keep the rows of some models, which have to exist, and those that are of no model alone."""
+    """Keep the rows of some models, which must exist, and the rows without a single model."""
     with_models = {name: frame for name, frame in tables.items() if "model" in frame.columns}
     check_models(models, [name for frame in with_models.values() for name in frame["model"].drop_nulls()])
     return tables | {

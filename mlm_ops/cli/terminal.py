@@ -1,4 +1,4 @@
-"""Show result tables and progress on a terminal, or as plain lines where there is none."""
+"""Show result tables and progress on a terminal, or as plain lines if the output is not a terminal."""
 
 from __future__ import annotations
 
@@ -306,7 +306,7 @@ def readable(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def notes_of(name: str, frame: pl.DataFrame, note: str | None = None) -> list[str]:
-    """What stands below a result table."""
+    """The notes below a result table."""
     return [WARNING] if name == "ladder_steps" else [*filter(None, (note,)), *footnotes(name, frame)]
 
 

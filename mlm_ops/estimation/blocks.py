@@ -1,4 +1,4 @@
-"""Where each random block stands: its level, its place among the level's effects, and the place of its theta."""
+"""Find the position of each random block: its level, its effects within the level, and its part of theta."""
 
 from __future__ import annotations
 

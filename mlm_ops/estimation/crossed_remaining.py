@@ -1,4 +1,4 @@
-"""The random effects that are left when the largest of crossed factors is eliminated: their places, Lambda and squares.
+"""Describe the random effects that remain after eliminating the largest crossed factor: positions, Lambda, squares.
 
 The R effects stand factor by factor, in a factor unit by unit: Lambda_R consists of small blocks along its diagonal,
 and whatever is symmetric is worked through in blocks of rows that hold whole units of one factor.

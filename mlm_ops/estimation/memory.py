@@ -1,4 +1,4 @@
-"""Say whether there is memory for the dense squares of crossed random effects, before they are made."""
+"""Check that there is enough memory for the dense matrices of crossed random effects before they are made."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _OWN_GROUPS, _MEMINFO = Path("/proc/self/cgroup"), Path("/proc/meminfo")
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes, and whether they are free or, where the system tells no more, all that the machine has."""
+    """Bytes of memory, and whether they are free ones or, if the system does not say, all of the machine."""
 
     size: int
     is_free: bool = True
@@ -36,7 +36,7 @@ class Memory:
 
 
 def available_memory() -> Memory | None:
-    """What a process may still take, by the system and its control groups; None where neither tells."""
+    """Bytes that a process may still take, by the system and its control groups; None if neither says."""
     sizes = [room for own in _own_folders() if (room := _room(*own)) is not None]
     if _MEMINFO.exists():
         lines = [line.split() for line in _MEMINFO.read_text().splitlines()]

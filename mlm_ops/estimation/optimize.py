@@ -1,4 +1,4 @@
-"""Minimise a model's deviance over theta, and say whether the end is a minimum, a flat, or neither.
+"""Minimise a model's deviance over theta, and decide whether the end is a minimum, flat, or neither.
 
 Damped Newton steps: an information matrix while far away (one evaluation gives it), the exact Hessian close by.
 The domain has no boundary (see `covariance`), but a variance of zero is stationary in theta even where the deviance

@@ -1,4 +1,4 @@
-"""Tell which numbers of two versions of a model are equal whatever the data, by the spaces that their columns span.
+"""Find the numbers that two versions of a model share whatever the data, from the spaces that their columns span.
 
 Two models whose fixed columns span the same space, and whose random columns do so block by block, give the outcome the
 same distributions: X = W R gives the coefficients R gamma of W, and an unstructured T becomes R T R'. Likelihoods and

@@ -1,4 +1,4 @@
-"""Find the predictors of a model that can be recentered, and what the data tell of them in each grouping factor."""
+"""Find the predictors of a model that can be recentered, and how each varies within every grouping factor."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _NO_SPREAD = 1e-12
 
 
 class UnitFacts:
-    """Tell what holds of variables and grouping factors in the data.
+    """Facts about variables and grouping factors in the data.
 
     Attributes
     ----------
     meaning
-        Grouping factors that stand for others: ``class`` for ``school:class`` where the model nests it so.
+        Short names of grouping factors: ``class`` means ``school:class`` if the model nests it so.
     """
 
     def __init__(self, model: Model, moments: Moments) -> None:

@@ -32,7 +32,7 @@ class SymbolicColumns:
     default_group
         Over whose units `within` and `between` take means where they name none.
     meaning
-        Grouping factors that stand for others: ``class`` for ``school:class`` where the model nests it so.
+        Short names of grouping factors: ``class`` means ``school:class`` if the model nests it so.
     complete
         For each categorical column with an indicator of every level in some version, these indicators: they add to one.
     constant

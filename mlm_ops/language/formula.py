@@ -81,29 +81,29 @@ def default_group(outcome: Variable, random: tuple[RandomBlock, ...], levels: tu
 
 
 def check_model(model: Model, text: str) -> None:
-    """Refuse an outcome among the predictors, and centering where the model does not tell over which groups."""
+    """Refuse an outcome among the predictors, and centering if the model does not say over which groups."""
     outcome_columns = set(columns_of(model.outcome))
     for variable in model.predictors:
         if outcome_columns & set(columns_of(variable)):
             same = variable == model.outcome or isinstance(variable, Column)
             what = "" if same else f", in {label(variable)}"
             raise FormulaError(
-                f"The outcome {model.outcome_name!r} also stands among the predictors{what}; remove it from one side.",
+                f"The outcome {model.outcome_name!r} is also among the predictors{what}; remove it from one side.",
                 text,
                 0,
             )
     for group in model.groups:
         if outcome_columns & set(group):
             raise FormulaError(
-                f"The outcome {model.outcome_name!r} also stands as the grouping factor {group_name(group)}; name the "
+                f"The outcome {model.outcome_name!r} is also the grouping factor {group_name(group)}; name the "
                 "column of the units after the bar.",
                 text,
                 0,
             )
     if averages_groups(model.outcome) and model.residual != PLAIN:
         raise FormulaError(
-            f"Weights and residual structures are of rows, and {model.outcome_name} is not observed row by row. Leave "
-            "them out, or model the outcome as it is.",
+            f"Weights and residual structures apply to rows, and {model.outcome_name} is not observed row by row. "
+            "Leave them out, or model the outcome as it is.",
             text,
             0,
         )
@@ -114,8 +114,8 @@ def check_model(model: Model, text: str) -> None:
                     name = node.word
                     groups = ", ".join(group_name(g) for g in model.groups) or "none"
                     raise FormulaError(
-                        f"{name}(…) needs to be told over which groups to take means, as the model has not exactly one "
-                        f"grouping factor. Got {groups}; write {name}(x, group).",
+                        f"{name}(…) needs the groups over which to take means, because the model does not have "
+                        f"exactly one grouping factor. Got {groups}; write {name}(x, group).",
                         text,
                         max(text.find(name), 0),
                     )
@@ -142,7 +142,7 @@ class FormulaCompiler(VariableCompiler):
             if isinstance(bar, Operation) and bar.operator in {"|", "||"}:
                 if part is bar:
                     raise self.fail(
-                        "A random part stands in parentheses: write (… | group), with + before what follows it.", bar
+                        "A random part needs parentheses: write (… | group), with + before what follows it.", bar
                     )
                 if sign == "-":
                     raise self.fail("A random part cannot be subtracted; leave it out, or write + before it.", part)
@@ -154,13 +154,13 @@ class FormulaCompiler(VariableCompiler):
         return self.terms(fixed), tuple(blocks)
 
     def check_terms_stand_once(self, blocks: Sequence[RandomBlock], bar: Operation) -> None:
-        """Refuse a coefficient that varies twice over a factor: no data tell the two variances apart."""
+        """Refuse a coefficient that varies twice over a factor: no data can separate the two variances."""
         effects = [(term, block.group) for block in blocks for term in block.terms]
         twice = next((effect for number, effect in enumerate(effects) if effect in effects[:number]), None)
         if twice is not None:
             term, group = twice
             raise self.fail(
-                f"The random effect of {term.name} over {group_name(group)} stands twice; keep one of them, as in "
+                f"The random effect of {term.name} over {group_name(group)} is given twice; keep one of them, as in "
                 "(x | group), or (1 | group) + (0 + x | group) without a covariance.",
                 bar,
             )
@@ -190,7 +190,7 @@ class FormulaCompiler(VariableCompiler):
         if isinstance(node, Group):
             return self.expand(node.inner, appearance)
         if isinstance(node, Operation) and node.operator in {"|", "||"}:
-            raise self.fail("A random part (… | group) cannot stand inside a product.", node)
+            raise self.fail("A random part (… | group) cannot be inside a product.", node)
         if isinstance(node, Operation) and node.left is not None:
             left = self.expand(node.left, appearance)
             if node.operator == "**":

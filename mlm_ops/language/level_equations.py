@@ -106,12 +106,12 @@ class EquationCompiler(FormulaCompiler):
             inner = part.inner if isinstance(part, Group) else part
             if self.is_random(inner):
                 if sign == "-" or random is not None:
-                    what = "cannot be subtracted; leave it out" if sign == "-" else "stands twice; keep one"
+                    what = "cannot be subtracted; leave it out" if sign == "-" else "is given twice; keep one"
                     raise self.fail(f"random {what}.", part)
                 random = self.options(inner)
                 continue
             if (mark := self.find_random(part)) is not None:
-                raise self.fail("random stands alone in the sum: write … + random.", mark)
+                raise self.fail("random must be a separate term of the sum: write … + random.", mark)
             self.refuse_bar(part)
             rest.append((sign, part))
         return LevelEquation(self.terms(rest), random)
@@ -237,7 +237,7 @@ def _equations_by_level(text: str) -> dict[int, dict[str, str]]:
         if heading:
             level = int(heading[1])
             if level in by_level:
-                raise FormulaError(f"Level {level} stands twice in the level equations.", line.strip(), 0)
+                raise FormulaError(f"Level {level} is given twice in the level equations.", line.strip(), 0)
             by_level[level] = {}
             key, equation = "", line[heading.end() :].strip()
             if level > 1 and equation:
@@ -368,7 +368,7 @@ def _substitute(
             product = Term(tuple(dict.fromkeys((*term.variables, *factor.variables))))
             if frozenset(product.variables) in products:
                 raise FormulaError(
-                    f"The term {product.name} stands twice: the level-{level} equation of {_coefficient_name(term)} "
+                    f"The term {product.name} is given twice: the level-{level} equation of {_coefficient_name(term)} "
                     "brings it in, and it was there before. Remove one of them."
                 )
             terms.append(product)

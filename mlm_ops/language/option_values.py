@@ -1,4 +1,4 @@
-"""Take the values that users give: an `Option`, and what makes options of the common kinds.
+"""Check the values of options that users give: an `Option`, and functions that make the common kinds.
 
 What takes a value returns it in the one form that the rest of the package uses, or raises `UnsuitableValueError`.
 """

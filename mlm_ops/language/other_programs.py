@@ -1,4 +1,4 @@
-"""Say what is called here what R, SAS, SPSS, Stata, Mplus and statsmodels call by other names; letter case aside."""
+"""Map names from R, SAS, SPSS, Stata, Mplus and statsmodels to their names here, ignoring letter case."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ ARGUMENTS = {
     **dict.fromkeys(("kr", "kenward_roger"), "Kenward and Roger's method is df 'kenward-roger' here."),
     **dict.fromkeys(("vcov", "se", "vce", "cov_type"), "Robust standard errors are robust 'CR2' here, with cluster."),
     "cr2": "Robust standard errors are robust 'CR2' here, with cluster.",
-    **dict.fromkeys(("random", "re_formula", "vc_formula"), "Random effects stand in the formula: (1 + x | group)."),
-    **dict.fromkeys(("groups", "group"), "Groups stand in the formula, (1 | group), and in levels."),
+    **dict.fromkeys(("random", "re_formula", "vc_formula"), "Write random effects in the formula: (1 + x | group)."),
+    **dict.fromkeys(("groups", "group"), "Write groups in the formula, (1 | group), and in levels."),
     **dict.fromkeys(("correlation", "ar1", "autocorr"), "Autocorrelation is residual 'ar1(time)' here."),
     "offset": FUNCTIONS["offset"],
     "subset": "Rows are chosen in the data: by a SELECT, or in an analysis file by where.",
@@ -114,7 +114,7 @@ def argument_here(name: str, names: Iterable[str] = ()) -> str:
     It is empty where none is known, and where the name is one of those that there are, `names`, with an s too much.
 
     >>> argument_here("groups"), argument_here("groups", ["group"])
-    (' Groups stand in the formula, (1 | group), and in levels.', '')
+    (' Write groups in the formula, (1 | group), and in levels.', '')
     """
     word = name.lower()
     sentence = "" if word.removesuffix("s") in names else ARGUMENTS.get(word, "")

@@ -93,8 +93,8 @@ class Request:
         outcome = self.model.outcome
         if isinstance(outcome, Centering) and isinstance(outcome.mean, GroupMean):
             raise MlmError(
-                f"{self.robust} errors are of rows, and {self.model.outcome_name} is no row's own value. Use CR2 with "
-                "cluster."
+                f"{self.robust} errors need single rows, and {self.model.outcome_name} is not the value of a single "
+                "row. Use CR2 with cluster."
             )
 
     @property
@@ -171,7 +171,7 @@ def cluster_columns(cluster: str | None) -> GroupingFactor:
 
 
 def _level_groups(levels: Sequence[str]) -> list[GroupingFactor]:
-    """Return the grouping factors of the levels, and refuse one that stands twice."""
+    """Return the grouping factors of the levels, and refuse one that is given twice."""
     groups = level_groups(levels)
     twice = [level for level, group in zip(levels, groups, strict=True) if groups.count(group) > 1]
     if twice:

@@ -30,8 +30,8 @@ _MAX_CHAIN = 100
 _OUT_OF_PLACE = {
     ")": "no '(' before it is open; remove it or open one",
     "~": "a formula has one ~; remove this one",
-    "=": "an equals sign stands only in a function's options, as in center(x, at=50)",
-    ",": "a comma stands only between a function's arguments; join terms with +",
+    "=": "an equals sign is allowed only in a function's options, as in center(x, at=50)",
+    ",": "a comma is allowed only between a function's arguments; join terms with +",
 }
 
 

@@ -131,7 +131,7 @@ def _hint(text: str, position: int, grammar: Grammar) -> str:
         return f"{grammar.hint}."
     if text[position] != "`":
         return "; close the quotation mark."
-    return "; a column's name stands between backticks." if text.startswith("``", position) else "; close the backtick."
+    return "; put a column's name between backticks." if text.startswith("``", position) else "; close the backtick."
 
 
 def is_plain_name(name: str) -> bool:

@@ -53,17 +53,17 @@ class VariableCompiler:
         if isinstance(node, Number):
             raise self.fail(f"The number {node.value:g} is no column; a column is expected here.", node)
         if node.operator in {"|", "||"}:
-            raise self.fail("A random part (… | group) stands among the predictors, as a term of its own.", node)
+            raise self.fail("A random part (… | group) must be a separate term among the predictors.", node)
         if node.left is None:
-            raise self.fail(f"A second sign stands before a term. Got {node.operator!r}; remove one.", node)
-        raise self.fail("Arithmetic on columns stands inside I(…): write I(x * z), I(x + z).", node)
+            raise self.fail(f"A term has two signs. Got {node.operator!r}; remove one.", node)
+        raise self.fail("Put arithmetic on columns inside I(…): write I(x * z), I(x + z).", node)
 
     def call(self, node: Call) -> Variable:
         """Compile a call of one of the language's functions."""
         options: dict[str, Syntax] = {}
         for key, value in node.options:
             if key in options:
-                raise self.fail(f"The option {key!r} of {node.function}() stands twice; keep one.", value)
+                raise self.fail(f"The option {key!r} of {node.function}() is given twice; keep one.", value)
             options[key] = value
         if node.function not in _LANGUAGE:
             hint = function_here(node.function) or did_you_mean(node.function, _LANGUAGE)
@@ -118,14 +118,14 @@ class VariableCompiler:
             return Factor(inner.name, reference.value, coding)
         if isinstance(reference, Number):
             return Factor(inner.name, number_text(reference.value), coding)
-        raise self.fail("The reference level of C(x, ref=…) stands in quotes: write C(x, ref='a').", reference)
+        raise self.fail("Put the reference level of C(x, ref=…) in quotes: write C(x, ref='a').", reference)
 
     def poly(self, node: Call, of: Variable, options: dict[str, Syntax]) -> Poly:
         """Compile ``poly(x, 2)`` or ``poly(x, 2, raw=True)``."""
         if len(node.arguments) != 2:
             raise self.fail("poly() takes a variable and a degree: write poly(x, 2).", node)
         if any(isinstance(part, Poly) for part in walk(of)):
-            raise self.fail("A poly() cannot stand inside another; take a higher degree.", node)
+            raise self.fail("A poly() cannot be inside another; take a higher degree.", node)
         degree = node.arguments[1]
         if not isinstance(degree, Number) or degree.value not in range(1, _HIGHEST_DEGREE + 1):
             remark = f" Got {number_text(degree.value)}." if isinstance(degree, Number) else ""
@@ -162,7 +162,7 @@ class VariableCompiler:
             return Function(node.operator, (right,) if node.left is None else (self.arithmetic(node.left), right))
         hint = function_here(node.function) if isinstance(node, Call) else ""
         raise self.fail(
-            f"Inside I() and functions stand columns, numbers, + - * / ** and {', '.join(FUNCTIONS)}.{hint}",
+            f"I() and functions may contain columns, numbers, + - * / ** and {', '.join(FUNCTIONS)}.{hint}",
             node,
         )
 

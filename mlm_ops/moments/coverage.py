@@ -1,4 +1,4 @@
-"""Check what moments hold: all that models need, which labels repeat across levels, and whether levels are gone."""
+"""Check that moments cover the models: the columns they need, labels that repeat across levels, lost levels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Survey the first rows of many, which tell centers and which numbers are constant within units."""
+"""Survey only the first of many rows, for the centers and the numbers that are constant within units."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FIRST_ROWS, LEAST_ROWS = 10_000, 100_000
 
 
 def survey_first_rows(source: Source, needs: Needs) -> Survey | None:
-    """What the first rows tell of all; None where they are not enough."""
+    """What the first rows show about all rows; None if they are not enough."""
     if needs.all_categories or needs.residuals or needs.referred:
         return None
     ((n_rows,),) = run(source, render("row_count", relation=source.relation)).fetchall()
@@ -50,7 +50,7 @@ def survey_first_rows(source: Source, needs: Needs) -> Survey | None:
 def survey_of_complete_rows(
     needs: Needs, n_rows: int, centers: Mapping[Variable, float], varying: frozenset[Variable]
 ) -> Survey:
-    """Make the survey of rows of numbers of which none misses a value."""
+    """Make the survey of rows that have only numbers and no missing values."""
     return Survey(n_rows, n_rows, dict.fromkeys(needs.gaps(), 0), centers, {}, {}, varying)
 
 

@@ -349,8 +349,8 @@ def _around_centers(
     products = [v for v, m in zip(layout.variables, layout.monomials, strict=True) if len(m) > 1]
     if several and products:
         raise DataError(
-            f"The rows of {source.description} are of parts with grand means of their own, as center_{several[0]} "
-            f"tells, and products around different ones do not go together. Got {list_names(products)}; leave products "
+            f"The rows of {source.description} come from parts with different grand means, as center_{several[0]} "
+            f"shows, and products around different means cannot be merged. Got {list_names(products)}; leave products "
             "out, or make the moments of all rows at once."
         )
     return mean, centers
@@ -364,8 +364,8 @@ def _check_digits(layout: Layout, n: Array, mean: Array, scatter: Array) -> None
             name = layout.variables[i]
             raise DataError(
                 f"{name!r} varies within groups by less than a part in 100,000 of what their means do, which sums "
-                "around a grand mean cannot tell from rounding. Give it to mlm.group_moments() in constants if it has "
-                "one value in each group; else mlm.within() of it in columns and mlm.between() of it in constants."
+                "around a grand mean cannot separate from rounding. Give it to mlm.group_moments() in constants if it "
+                "has one value in each group; else mlm.within() of it in columns and mlm.between() of it in constants."
             )
 
 

@@ -291,7 +291,7 @@ def _select_of_number(source: Source, name: str) -> str:
     column, as_number = (_sql_name(one) for one in (name, f"{name}_{ending}"))
     rows, place = source.description.removeprefix("table "), "a view or SELECT"
     if source.reading is not None:
-        rows, place = literal(str(source.reading.path)), "a SELECT, in the place of the file"
+        rows, place = literal(str(source.reading.path)), "a SELECT instead of the file"
     elif rows == source.description:
         rows = "…"
     return f"{place}: select *, {sql.format(column)} as {as_number} from {rows}"

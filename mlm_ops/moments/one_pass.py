@@ -102,7 +102,7 @@ def _serves(schema: Schema, columns: Columns) -> bool:
 
 
 def around_grand_means(schema: Schema, survey: Survey, columns: Columns) -> Moments:
-    """Make the record around the grand means of numbers, of which no two are multiplied with each other."""
+    """Make the record around the grand means of numbers, none of which are multiplied with each other."""
     n = np.asarray(columns["n"], dtype=float)
     means: dict[str, NDArray[Any]] = {}
     centers: dict[Variable, float] = {}

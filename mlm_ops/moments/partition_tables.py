@@ -1,4 +1,4 @@
-"""Store moments by partition in two tables: a row a unit and partition, and a row a partition with its facts."""
+"""Store moments by partition in two tables: one row per unit and partition, and one row per partition with facts."""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ def _check_times(residual: Residual, gaps: Array) -> None:
     if (gaps == 0).any():
         raise DataError(
             f"The times in {residual.time!r} repeat within a unit, and ar1() needs an order. Make them unique, or add "
-            "the column that tells the rows apart to the grouping factors."
+            "the column that distinguishes the rows to the grouping factors."
         )
     fractions = gaps[gaps != np.round(gaps)]
     if len(fractions):

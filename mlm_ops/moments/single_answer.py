@@ -1,4 +1,4 @@
-"""Read the moments of a model from the answer of its one statement, for `FROM mlm()`."""
+"""Read the moments of a model from the result of its one SQL statement, for `FROM mlm()`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from mlm_ops.warehouse.source import Source
 
 
 class TypesOnlySource(Source):
-    """Rows of which only the columns' types are known, and which cannot be queried again."""
+    """Rows that cannot be queried again; only the types of their columns are known."""
 
     def stray_cells(self, column: str) -> str:
         """Return nothing: a clause about cells would take another query."""

@@ -173,7 +173,7 @@ class SingleStatement:
         }
 
     def _as_guessed(self, guess: FirstRows) -> dict[str, str]:
-        """Return the column that tells whether the columns' types are as they were."""
+        """Return the column that says whether the columns' types are still the same."""
         numbers = dict.fromkeys(c for n in self.needs.numbers for c in columns_of(n))
         kinds = [f"not {_is_type(name, TEXT)}" for name in numbers]
         kinds += [f"{'' if i in guess.whole else 'not '}{_is_type(key, WHOLE)}" for i, key in enumerate(self._keys)]
@@ -181,7 +181,7 @@ class SingleStatement:
 
     @cached_property
     def _all_columns(self) -> tuple[str, ...]:
-        """Every column of the model, once: DuckDB does not tell letter case apart."""
+        """Every column of the model, once; DuckDB ignores letter case."""
         needs = self.needs
         names = [c for n in needs.all_numbers for c in columns_of(n)]
         names += [*needs.keys, *needs.all_categories]

@@ -185,7 +185,7 @@ def _added(codes: Codes, counts: Array, size: int) -> Array:
 
 
 def _are_few(counts: Array, least: int) -> bool:
-    """Whether a count is of some rows, but fewer than `least`."""
+    """Whether a count is above zero but below `least`."""
     return bool(((counts > 0.5) & (counts < least - 0.5)).any())
 
 

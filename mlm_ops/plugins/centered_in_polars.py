@@ -1,4 +1,4 @@
-"""Make the table of an analysis' rows with their centered columns by Polars, lazily and in its streaming engine.
+"""Make the table of an analysis' rows with their centered columns in Polars, lazily and by its streaming engine.
 
 Of the rows that the models use, the columns that are centered and those of the groups leave DuckDB as Parquet. Polars
 writes the new columns as Parquet, and DuckDB puts them beside the rows.

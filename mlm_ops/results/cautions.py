@@ -1,4 +1,4 @@
-"""Warn of models whose numbers are right and yet to be read with caution: few groups, an outcome of two values."""
+"""Write the notes that warn of correct but doubtful numbers: few groups, an outcome with two values."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def few_groups(sizes: Mapping[str, int]) -> str | None:
 
 
 def two_valued_outcome(model: Model, moments: Moments) -> str | None:
-    """What to know of an outcome that is one of two whole numbers in a row, such as 0 and 1; None of any other."""
+    """The note for an outcome whose only values are two consecutive whole numbers, such as 0 and 1; None otherwise."""
     low = _lower_of_two(model, moments)
     if low is None:
         return None

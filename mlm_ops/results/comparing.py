@@ -1,4 +1,4 @@
-"""Compare fits by their likelihoods, fitted again by the estimator whose likelihoods compare."""
+"""Compare fits by their likelihoods, after refitting them by an estimator whose likelihoods are comparable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Choose the deviance, AIC and BIC that compare among models; those of REML do where the fixed parts are the same."""
+"""Choose a deviance, AIC and BIC that can compare models: those of REML only if the fixed parts are the same."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import polars as pl
 
 #: Columns of fit_statistics: by the fit's own estimator, and of the same model by ML.
 CRITERIA, CRITERIA_BY_ML = ("deviance", "aic", "bic"), ("deviance_ml", "aic_ml", "bic_ml")
-_REML_COMPARES = "by REML they compare among models of one fixed part only"
-BY_ML_NOTE = f"deviance, AIC and BIC are of the same models fitted by ML: {_REML_COMPARES}"
+_REML_COMPARES = "by REML they compare only models with the same fixed part"
+BY_ML_NOTE = f"deviance, AIC and BIC come from the same models fitted by ML: {_REML_COMPARES}"
 NO_CRITERIA_NOTE = (
     f"deviance, AIC and BIC are left out: {_REML_COMPARES}, and these results have none by ML; fit again to have them"
 )

@@ -39,6 +39,7 @@ SPREAD_OF_UNITS = 0.05
 MOST_INFLATION, MOST_CONDITION = 10.0, 30.0
 #: Units are put in order by so many significant digits, and one: in balanced data many differ by rounding alone.
 _DIGITS = 8
+_IN_PRODUCT = "it is part of a product, so its own effect holds where the others are zero: centering changes both"
 
 
 def diagnose(record: FitRecord, rows: Source | None = None, least: int = 1) -> list[Finding]:
@@ -184,9 +185,7 @@ def _collinearity(record: FitRecord) -> Iterator[Finding]:
                 expected=1.0,
                 bound=MOST_INFLATION,
                 flagged=bool(inflation > MOST_INFLATION and not in_product),
-                note="it stands in a product, of which its own effect is at zero: centering changes both"
-                if in_product
-                else None,
+                note=_IN_PRODUCT if in_product else None,
             )
         yield Finding(
             "condition_number",

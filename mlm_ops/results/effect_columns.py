@@ -1,4 +1,4 @@
-"""Columns of the tables that a printed fit shows, fixed effects and variance components, as they are computed."""
+"""Compute the columns of the tables in a printed fit: fixed effects and variance components."""
 
 from __future__ import annotations
 

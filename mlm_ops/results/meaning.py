@@ -1,4 +1,4 @@
-"""Say what the intercept of a fit and the variance of its intercepts mean, with what its rows tell of the zeros."""
+"""Say what the intercept of a fit and the variance of its intercepts mean, and how far the zeros are from the data."""
 
 from __future__ import annotations
 

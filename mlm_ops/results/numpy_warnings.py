@@ -1,4 +1,4 @@
-"""Silence numpy's warnings in the functions and classes that a user calls; what is not a number is null in a table."""
+"""Silence numpy's warnings in public functions and classes; tables show null for what is not a number."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hold the results of a fit, and compute what is inferred from them, each once: the `FitRecord`."""
+"""Hold the results of a fit, and compute each inference from them only once: the `FitRecord`."""
 
 from __future__ import annotations
 
@@ -220,10 +220,10 @@ class FitRecord:
 
     @property
     def singular(self) -> bool:
-        """Whether a T is of deficient rank."""
+        """Whether a T is singular (has deficient rank)."""
         return self.estimate.optimum.singular
 
     @property
     def error_kind(self) -> str:
-        """Whose the standard errors of the fixed effects are: the model's own, Kenward-Roger's, or a robust kind's."""
+        """The kind of the fixed effects' standard errors: the model's own, Kenward-Roger's, or a robust kind."""
         return self.robust or ("kenward-roger" if self.df == "kenward-roger" else "model")

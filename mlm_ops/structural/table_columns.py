@@ -1,4 +1,4 @@
-"""Columns of the tables of structural models: every store has the tables, and most stores no rows in them."""
+"""Define the columns of the tables of structural models, which every store has, even without rows."""
 
 from __future__ import annotations
 

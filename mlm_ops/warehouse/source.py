@@ -138,8 +138,7 @@ class Source:
         if twin := next((name for name in missing if name in self.case_duplicates), None):
             other = next(name for name in self.types if name.lower() == twin.lower())
             raise DataError(
-                f"Columns {other!r} and {twin!r} differ in letter case alone, which DuckDB does not tell apart. Rename "
-                "one of them."
+                f"Columns {other!r} and {twin!r} differ only in letter case, which DuckDB ignores. Rename one of them."
             )
         many = len(missing) > 1
         hints = {name: near for name in missing if (near := nearest(name, self.types))}

@@ -154,7 +154,7 @@ def test_lecturers_are_crossed_with_the_students_who_rate_them() -> None:
     text = analysis_text("ratings", "main.ratings", roles)
     assert "# 7,228 rows; groups: 300 of s, and across them 1,029 of d\n" in text
     assert (
-        "# s and d are crossed: rows of one s are of several of d, and the other way round, so that the models have "
+        "# s and d are crossed: one s has rows of several d, and the other way round, so the models have "
         "both.\n# To leave d out, take + (1 | d) out of every formula.\nmodels:\n"
     ) in text
     lines = [line for line in text.splitlines() if "(1 | s)" in line or "| s) +" in line]

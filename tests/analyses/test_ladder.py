@@ -184,7 +184,7 @@ def test_aliased_candidates_are_left_out(connection: duckdb.DuckDBPyConnection) 
         (("strategy: build_up", "strategy: tear_down"), "drops what start has, and takes no candidates"),
         (("fixed: within(ses)", "fixed: within(ses"), "candidates, fixed: The formula does not parse"),
         (("fixed: within(ses)", "fixed: (1 | school)"), "A fixed term is expected here, such as x or x:z."),
-        (("fixed: within(ses)", "fixed: mathach"), "The outcome 'mathach' also stands among the predictors"),
+        (("fixed: within(ses)", "fixed: mathach"), "The outcome 'mathach' is also among the predictors"),
         (("fixed: within(ses)", "level1: ses"), "unknown candidates: level1; expected one of fixed, level 2"),
         (("[within(ses)]", "[within(ses), within(ses) | school]"), "within(ses) | school is listed twice; remove one."),
         (("start: anova", "start: full"), "is in the start 'full' already; remove it from one of them."),

@@ -69,7 +69,7 @@ def test_a_store_of_another_version_is_refused(store):
     with pytest.raises(StoreError) as error:
         read_latest_results(store)
     assert str(error.value) == (
-        "The schema mlm is of another store version. Got 7; expected 1. Use the mlm-ops that wrote it, or another "
+        "The schema mlm has another store version. Got 7; expected 1. Use the mlm-ops that wrote it, or another "
         "database file."
     )
 

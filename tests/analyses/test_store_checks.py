@@ -54,7 +54,7 @@ VERSION = "The table mlm.store_version"
         ),
         (
             ["update mlm.store_version set version = null"],
-            "The schema mlm is of another store version. Got None; expected 1. Use the mlm-ops that wrote it, or "
+            "The schema mlm has another store version. Got None; expected 1. Use the mlm-ops that wrote it, or "
             "another database file.",
         ),
         (

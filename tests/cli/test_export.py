@@ -71,7 +71,7 @@ def test_tables_to_read_have_the_columns_and_notes_of_show(fitted, tmp_path, cap
         "aic ml",
         "bic ml",
     ]
-    assert printed.count("footnotesize deviance, AIC and BIC are of the same models fitted by ML") == 1
+    assert printed.count("footnotesize deviance, AIC and BIC come from the same models fitted by ML") == 1
     assert cli.main([*export, "--table", "comparisons", "--output", str(tmp_path / "c.docx")]) == 0
     document = docx.Document(str(tmp_path / "c.docx"))
     assert "note" not in [box.text for box in document.tables[0].rows[0].cells]
@@ -120,7 +120,8 @@ def test_several_analyses_are_one_csv_file_and_no_table_to_read(several, refused
     assert cli.main(["export", "--database", str(several), "--table", "fixed_effects", "--format", "csv"]) == 0
     assert set(pl.read_csv(io.StringIO(capsys.readouterr().out))["analysis"]) == {"small", "other"}
     sentence = (
-        "mlm: A table to read, and models side by side, are of one analysis. Name it with --analysis: small, other.\n"
+        "mlm: A table to read shows one analysis, and so do models side by side. Name it with --analysis: small, "
+        "other.\n"
     )
     assert refused("export", "--database", several, "--table", "fixed_effects", "--format", "latex") == sentence
     assert refused("export", "--database", several, "--side-by-side", "--format", "csv") == sentence
@@ -207,16 +208,16 @@ def test_a_picture_is_that_of_the_stored_tables(fitted, tmp_path, capsys) -> Non
             "A picture is a file. Name it with --output forest.svg; .png, .pdf and .html are written too.",
         ),
         (["--picture", "forest", "--output", "c.gif"], "A picture is saved as .svg, .png, .pdf or .html. Got c.gif"),
-        (["--picture", "forest", "--format", "csv", "--output", "c.svg"], "--format is of tables. Leave it out"),
+        (["--picture", "forest", "--format", "csv", "--output", "c.svg"], "--format applies to tables. Leave it out"),
         (
             ["--picture", "caterpillar", "--model", "nul", "--output", "c.svg"],
             "There are no results of the model nul. Did you mean 'null'?",
         ),
         (
             ["--picture", "caterpillar", "--model", "null", "--model", "slopes", "--output", "c.svg"],
-            "A picture is of one model. Got null, slopes; name one with --model.",
+            "A picture shows one model. Got null, slopes; name one with --model.",
         ),
-        (["--table", "fixed_effects", "--term", "x", "--format", "csv"], "--term and --group are of a picture."),
+        (["--table", "fixed_effects", "--term", "x", "--format", "csv"], "--term and --group apply to pictures."),
     ],
 )
 def test_a_picture_that_is_not_there_is_one_sentence(

@@ -75,8 +75,8 @@ def test_columns_that_another_tells_are_left_out_and_said(tmp_path: Path):
     assert (found.varying, found.constant, found.factors) == (("ses",), ("size",), ("sex", "region"))
     text = (tmp_path / "new" / "students_pipelines" / "analyses" / "students.yaml").read_text()
     said = (
-        "left out, as another column tells their values: female (sex), sector (region), ses10 (ses), points (mathach), "
-        "size100 (size)\n"
+        "left out, because another column determines their values: female (sex), sector (region), ses10 (ses), points "
+        "(mathach), size100 (size)\n"
     )
     assert f"  # {said}" in text
     create_project(tmp_path / "dbt", tmp_path / "students.parquet", outcome="mathach", dbt=True)
@@ -400,5 +400,5 @@ def test_the_outcome_is_not_the_group_and_a_folder_is_in_no_file(tmp_path: Path)
 def test_a_date_begins_no_analysis(tmp_path: Path, role: str) -> None:
     lines = [f"2026-01-{1 + i % 9:02},{i % 7},{'ab'[i % 2]}" for i in range(40)]
     (tmp_path / "d.csv").write_text("\n".join(["day,y,g", *lines]) + "\n")
-    with pytest.raises(DataError, match=r"^'day' is of a type that no analysis is begun with\. Got DATE; expected "):
+    with pytest.raises(DataError, match=r"^'day' has a type that cannot be an outcome or group\. Got DATE; expected "):
         create_project(tmp_path / "p", tmp_path / "d.csv", **{role: "day"})

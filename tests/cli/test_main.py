@@ -379,13 +379,13 @@ class TestRunAndUi:
 
     def test_an_interruption(self, monkeypatch, capsys):
         def interrupt(*arguments: object, **options: object) -> None:
-            raise KeyboardInterrupt("Interrupted after a; nothing was published, the last results stand.")
+            raise KeyboardInterrupt("Interrupted after a; nothing was published; the last results stay.")
 
         monkeypatch.setattr("mlm_ops.plugins.dagster.run_project", interrupt)
         before = signal.getsignal(signal.SIGINT)
         assert cli.main(["run"]) == 130
         assert capsys.readouterr().err.splitlines()[-1] == (
-            "Interrupted after a; nothing was published, the last results stand."
+            "Interrupted after a; nothing was published; the last results stay."
         )
         assert signal.getsignal(signal.SIGINT) is before
 

@@ -90,7 +90,7 @@ def test_long_lists_of_runs_are_cut_short(rerun, capsys, monkeypatch):
 
 def test_runs_are_of_all_models(refused, rerun):
     show = ("show", "--database", rerun, "--table", "runs")
-    assert refused(*show, "--model", "null") == "mlm: A run is of all models of its analysis. Leave out --model.\n"
+    assert refused(*show, "--model", "null") == "mlm: A run covers all models of its analysis. Leave out --model.\n"
     assert "small" in refused(*show, "--analysis", "smal")
 
 

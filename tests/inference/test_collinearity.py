@@ -102,7 +102,7 @@ def test_a_product_of_what_is_not_centered_and_a_late_mean_are_told_not_flagged(
     assert found["estimate"].max() > 1000
     assert not found["flagged"].any()
     notes = found.filter(pl.col("estimate") > 1000)["note"].unique().to_list()
-    assert "it stands in a product, of which its own effect is at zero: centering changes both" in notes
+    assert "it is part of a product, so its own effect holds where the others are zero: centering changes both" in notes
     far = _found(mlm.fit("y ~ year + (1 | school)", DATA), "condition_number")
     assert far.row(0, named=True)["estimate"] == pytest.approx(1)
     assert (

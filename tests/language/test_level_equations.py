@@ -253,11 +253,11 @@ FAULTS: list[tuple[str, tuple[str, ...], str, str | None]] = [
     (
         LEVEL_1 + "  x: w * random",
         ("g",),
-        "Level 2, equation of x: random stands alone in the sum: write … + random.",
+        "Level 2, equation of x: random must be a separate term of the sum: write … + random.",
         "w * random\n      ^",
     ),
     (LEVEL_1 + "  x: w - random", ("g",), "Level 2, equation of x: random cannot be subtracted; leave it out.", "w - "),
-    (LEVEL_1 + "  x: random + random", ("g",), "Level 2, equation of x: random stands twice; keep one.", "random + "),
+    (LEVEL_1 + "  x: random + random", ("g",), "Level 2, equation of x: random is given twice; keep one.", "random + "),
     (
         LEVEL_1 + "  x: random(free)",
         ("g",),
@@ -313,12 +313,12 @@ FAULTS: list[tuple[str, tuple[str, ...], str, str | None]] = [
     (
         "level 1: y ~ x + x:w\nlevel 2:\n  x: w",
         ("g",),
-        "The term x:w stands twice: the level-2 equation of x brings it in, and it was there before. Remove one "
+        "The term x:w is given twice: the level-2 equation of x brings it in, and it was there before. Remove one "
         "of them.",
         None,
     ),
     ("level 1: y = x", (), "Level 1: A formula has ~ between the outcome and its predictors, not =; use ~.", "y = x"),
-    ("level 1: y ~ x + y", (), "The outcome 'y' also stands among the predictors; remove it from one side.", "y ~ "),
+    ("level 1: y ~ x + y", (), "The outcome 'y' is also among the predictors; remove it from one side.", "y ~ "),
     (
         "level 2:\n  intercept: random",
         ("g",),
@@ -332,7 +332,7 @@ FAULTS: list[tuple[str, tuple[str, ...], str, str | None]] = [
         "Level 2 is missing below level 3. If it explains nothing, write level 2: with the line intercept: 1.",
         None,
     ),
-    ("level 1: y ~ x\nlevel 1: y ~ z", ("g",), "Level 1 stands twice in the level equations.", "level 1: y ~ z"),
+    ("level 1: y ~ x\nlevel 1: y ~ z", ("g",), "Level 1 is given twice in the level equations.", "level 1: y ~ z"),
     (
         "level 1: y ~ x\nlevel 2: random",
         ("g",),
@@ -350,8 +350,8 @@ FAULTS: list[tuple[str, tuple[str, ...], str, str | None]] = [
     (
         "level 1: y ~ within(x)\nlevel 2:\n  intercept: random\nlevel 3:\n  intercept: random",
         ("g", "h"),
-        "within(…) needs to be told over which groups to take means, as the model has not exactly one grouping factor. "
-        "Got g, h; write within(x, group).",
+        "within(…) needs the groups over which to take means, because the model does not have exactly one grouping "
+        "factor. Got g, h; write within(x, group).",
         "y ~ within(x)\n      ^",
     ),
 ]

@@ -87,17 +87,17 @@ FORMULAS: list[tuple[str, str, int | None]] = [
     ("y ~ x + (|)", "The terms before the bar are missing; write (1 | group) or (x | group).", 9),
     (
         "y ~ x + (1 | g) + (x | g)",
-        "The random effect of (Intercept) over g stands twice; keep one of them, as in (x | group), or (1 | group) + "
+        "The random effect of (Intercept) over g is given twice; keep one of them, as in (x | group), or (1 | group) + "
         "(0 + x | group) without a covariance.",
         21,
     ),
     (
         "y ~ x + (0 + x | g) + (x | h) + (0 + x | g)",
-        "The random effect of x over g stands twice; keep one of them, as in (x | group), or (1 | group) + "
+        "The random effect of x over g is given twice; keep one of them, as in (x | group), or (1 | group) + "
         "(0 + x | group) without a covariance.",
         39,
     ),
-    ("y ~ x | g", "A random part stands in parentheses: write (… | group), with + before what follows it.", 6),
+    ("y ~ x | g", "A random part needs parentheses: write (… | group), with + before what follows it.", 6),
     ("y ~ x + ()", "The formula does not parse: expected a column, a number or '(' but found ')'.", 9),
     ("y ~ within()", "within() takes one or two arguments. Got none.", 4),
     (
@@ -121,7 +121,7 @@ FORMULAS: list[tuple[str, str, int | None]] = [
     ("y ~ center(x, at='5')", "center(x, at=…) takes a number, as in center(x, at=50).", 17),
     ("y ~ center(x, to=5)", "center() has no option 'to'; it takes at, over.", 4),
     ("y ~ center(x, at=5, over=g)", "center() takes at= or over=, not both.", 4),
-    ("y ~ center(x, at=5, at=6)", "The option 'at' of center() stands twice; keep one.", 23),
+    ("y ~ center(x, at=5, at=6)", "The option 'at' of center() is given twice; keep one.", 23),
     ("y ~ log(x, base=2)", "log() has no option 'base' and takes none.", 4),
     ("y ~ within(x, ref='a')", "within() has no option 'ref'; it takes over.", 4),
     ("y ~ poly(x)", "poly() takes a variable and a degree: write poly(x, 2).", 4),
@@ -129,15 +129,15 @@ FORMULAS: list[tuple[str, str, int | None]] = [
     ("y ~ poly(x, 1.5)", "The degree of poly() is a whole number from 1 to 8. Got 1.5.", 12),
     ("y ~ poly(x, z)", "The degree of poly() is a whole number from 1 to 8.", 12),
     ("y ~ poly(x, 2, raw=yes)", "poly() takes raw=True or raw=False.", 19),
-    ("y ~ poly(poly(x,2),2)", "A poly() cannot stand inside another; take a higher degree.", 4),
+    ("y ~ poly(poly(x,2),2)", "A poly() cannot be inside another; take a higher degree.", 4),
     ("y ~ C()", "C() takes one or two arguments. Got none.", 4),
     ("y ~ C(log(x))", "C() takes the name of a column; make other factors in a view or SELECT.", 4),
     ("y ~ C(k, helmert)", "The coding of C(x, coding) is one of treatment, sum, without quotes.", 9),
-    ("y ~ C(k, ref=a)", "The reference level of C(x, ref=…) stands in quotes: write C(x, ref='a').", 13),
+    ("y ~ C(k, ref=a)", "Put the reference level of C(x, ref=…) in quotes: write C(x, ref='a').", 13),
     ("y ~ C(k, 'sum')", "The coding of C(x, coding) is one of treatment, sum, without quotes.", 9),
     ("y ~ I()", "I() takes one argument. Got none.", 4),
-    ("y ~ I(within(x))", "Inside I() and functions stand columns, numbers, + - * / ** and log, exp, sqrt, abs.", 6),
-    ("y ~ I(x:z)", "Inside I() and functions stand columns, numbers, + - * / ** and log, exp, sqrt, abs.", 7),
+    ("y ~ I(within(x))", "I() and functions may contain columns, numbers, + - * / ** and log, exp, sqrt, abs.", 6),
+    ("y ~ I(x:z)", "I() and functions may contain columns, numbers, + - * / ** and log, exp, sqrt, abs.", 7),
     ("y ~ 'x'", "A quoted string is no column; put unusual column names in backticks.", 4),
     ("y ~ x^2", "A term to a power is the term itself in a formula; write I(x**2) for x squared.", 6),
     ("y ~ (x + z)^0", "The power of a sum of terms is a whole number from 1 to 8; write I(x**2) for x squared.", 12),
@@ -145,7 +145,7 @@ FORMULAS: list[tuple[str, str, int | None]] = [
     ("y ~ 3*x", "The number 3 is no predictor; 1 and 0 add and remove the intercept.", 4),
     ("y ~ x + 2.5", "The number 2.5 is no predictor; 1 and 0 add and remove the intercept.", 8),
     ("y ~ x - (1 | g)", "A random part cannot be subtracted; leave it out, or write + before it.", 8),
-    ("y ~ x*(1 | g)", "A random part (… | group) cannot stand inside a product.", 9),
+    ("y ~ x*(1 | g)", "A random part (… | group) cannot be inside a product.", 9),
     ("y ~ (0 | g)", "A random part without any term: write (1 | group) or (0 + x | group).", 7),
     ("y ~ (x - 1 - x | g)", "A random part without any term: write (1 | group) or (0 + x | group).", 15),
     ("y ~ (1 | log(g))", "A grouping factor is expected here: a column, a/b for nested or a:b for combined ones.", 9),
@@ -167,11 +167,11 @@ FORMULAS: list[tuple[str, str, int | None]] = [
         10,
     ),
     ("y ~ (1 | g/)", "The formula does not parse: expected a column, a number or '(' but found ')'.", 11),
-    ("y ~ x + + z", "A second sign stands before a term. Got '+'; remove one.", 8),
+    ("y ~ x + + z", "A term has two signs. Got '+'; remove one.", 8),
     ("y ~ x + * z", "The formula does not parse: expected a column, a number or '(' but found '*'.", 8),
     (
         "y ~ x, z",
-        "The formula does not parse: ',' is out of place here; a comma stands only between a function's "
+        "The formula does not parse: ',' is out of place here; a comma is allowed only between a function's "
         "arguments; join terms with +.",
         5,
     ),
@@ -183,7 +183,7 @@ FORMULAS: list[tuple[str, str, int | None]] = [
     ),
     ("y ~ x %in% z", "The formula does not parse: unexpected character '%'. Nesting is x:z here.", 6),
     ("y ~ x + `z", "The formula does not parse: unexpected character '`'; close the backtick.", 8),
-    ("y ~ ``", "The formula does not parse: unexpected character '`'; a column's name stands between backticks.", 4),
+    ("y ~ ``", "The formula does not parse: unexpected character '`'; put a column's name between backticks.", 4),
     ("y ~ x + 'z", 'The formula does not parse: unexpected character "\'"; close the quotation mark.', 8),
     (
         "y ~ 1x",
@@ -201,14 +201,14 @@ FORMULAS: list[tuple[str, str, int | None]] = [
         "The formula does not parse: unexpected character '.'. There is no . for all columns: name the predictors.",
         4,
     ),
-    ("y ~ y + x", "The outcome 'y' also stands among the predictors; remove it from one side.", 0),
-    ("y ~ log(y)", "The outcome 'y' also stands among the predictors, in log(y); remove it from one side.", 0),
-    ("log(y) ~ y", "The outcome 'log(y)' also stands among the predictors; remove it from one side.", 0),
-    ("y ~ I(y**2)", "The outcome 'y' also stands among the predictors, in I(y**2); remove it from one side.", 0),
-    ("y ~ x + (y | g)", "The outcome 'y' also stands among the predictors; remove it from one side.", 0),
+    ("y ~ y + x", "The outcome 'y' is also among the predictors; remove it from one side.", 0),
+    ("y ~ log(y)", "The outcome 'y' is also among the predictors, in log(y); remove it from one side.", 0),
+    ("log(y) ~ y", "The outcome 'log(y)' is also among the predictors; remove it from one side.", 0),
+    ("y ~ I(y**2)", "The outcome 'y' is also among the predictors, in I(y**2); remove it from one side.", 0),
+    ("y ~ x + (y | g)", "The outcome 'y' is also among the predictors; remove it from one side.", 0),
     (
         "y ~ (1 | y)",
-        "The outcome 'y' also stands as the grouping factor y; name the column of the units after the bar.",
+        "The outcome 'y' is also the grouping factor y; name the column of the units after the bar.",
         0,
     ),
     ("y + z ~ x", "The outcome is one column, or I(…) or a function of columns.", 2),
@@ -219,25 +219,25 @@ FORMULAS: list[tuple[str, str, int | None]] = [
         0,
     ),
     ("1 ~ x", "The number 1 is no column; a column is expected here.", 0),
-    ("(1|g) ~ x", "A random part (… | group) stands among the predictors, as a term of its own.", 2),
+    ("(1|g) ~ x", "A random part (… | group) must be a separate term among the predictors.", 2),
     ("'y' ~ x", "A quoted string is no column; put unusual column names in backticks.", 0),
     ("C(y) ~ x", "The outcome is one number a row, and C(y) is several columns.", 0),
     ("poly(y,2) ~ x", "The outcome is one number a row, and poly(y, 2) is several columns.", 0),
     (
         "within(y) ~ x",
-        "within(…) needs to be told over which groups to take means, as the model has not exactly one "
+        "within(…) needs the groups over which to take means, because the model does not have exactly one "
         "grouping factor. Got none; write within(x, group).",
         0,
     ),
     (
         "y ~ within(x)",
-        "within(…) needs to be told over which groups to take means, as the model has not exactly one "
+        "within(…) needs the groups over which to take means, because the model does not have exactly one "
         "grouping factor. Got none; write within(x, group).",
         4,
     ),
     (
         "y ~ between(x) + (1|g) + (1|h)",
-        "between(…) needs to be told over which groups to take means, as the model has not exactly one "
+        "between(…) needs the groups over which to take means, because the model does not have exactly one "
         "grouping factor. Got g, h; write between(x, group).",
         4,
     ),
@@ -249,7 +249,7 @@ FORMULAS: list[tuple[str, str, int | None]] = [
         15,
     ),
     ("y ~ within(2)", "The number 2 is no column; a column is expected here.", 11),
-    ("y ~ within(x + z)", "Arithmetic on columns stands inside I(…): write I(x * z), I(x + z).", 13),
+    ("y ~ within(x + z)", "Put arithmetic on columns inside I(…): write I(x * z), I(x + z).", 13),
     ("y ~ " + "(" * 60 + "x" + ")" * 60, "The formula is nested more than 50 levels deep.", 54),
     ("y ~ x\ny ~ z", "The formula does not parse: 'y' is out of place here; join terms with +, : or *.", 6),
     (
@@ -257,7 +257,7 @@ FORMULAS: list[tuple[str, str, int | None]] = [
         "A grouping factor is expected here: a column, a/b for nested or a:b for combined ones.",
         19,
     ),
-    ("y ~ C(k, ref='a', ref='b')", "The option 'ref' of C() stands twice; keep one.", 22),
+    ("y ~ C(k, ref='a', ref='b')", "The option 'ref' of C() is given twice; keep one.", 22),
     ("y ≈ x", "The formula does not parse: unexpected character '≈'; put unusual column names in backticks.", 2),
     ("y ~ x – z", "The formula does not parse: unexpected character '–'; put unusual column names in backticks.", 6),
     ("y ~ “x”", "The formula does not parse: unexpected character '“'; put unusual column names in backticks.", 4),
@@ -702,8 +702,8 @@ FILES: list[tuple[str, str]] = [
     ),
     (
         HEAD + "models:\n  m: y ~ within(x)\n",
-        "Model 'm': within(…) needs to be told over which groups to take means, as the model has not exactly "
-        "one grouping factor. Got none; write within(x, group).\n  y ~ within(x)\n      ^",
+        "Model 'm': within(…) needs the groups over which to take means, because the model does not have exactly one "
+        "grouping factor. Got none; write within(x, group).\n  y ~ within(x)\n      ^",
     ),
     ("a: \u0000", "The file is not valid YAML: special characters are not allowed."),
     (

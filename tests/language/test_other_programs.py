@@ -67,7 +67,7 @@ def test_functions_inside_of_arithmetic() -> None:
     with pytest.raises(FormulaError) as error:
         mlm.fit("y ~ I(2 * log1p(x))", DATA)
     assert str(error.value).splitlines()[0] == (
-        "Inside I() and functions stand columns, numbers, + - * / ** and log, exp, sqrt, abs. log1p(x) is log(1 + x) "
+        "I() and functions may contain columns, numbers, + - * / ** and log, exp, sqrt, abs. log1p(x) is log(1 + x) "
         "here."
     )
 

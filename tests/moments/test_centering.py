@@ -178,7 +178,7 @@ def test_within_a_variable_of_the_groups_is_refused() -> None:
 
 @pytest.mark.parametrize("predictor", ["y", "log(y)", "between(y)", "within(y):x", "I(y - x)"])
 def test_the_outcome_on_both_sides_is_refused(predictor: str) -> None:
-    with pytest.raises(FormulaError, match="The outcome 'y' also stands among the predictors"):
+    with pytest.raises(FormulaError, match="The outcome 'y' is also among the predictors"):
         mlm.fit(f"y ~ {predictor} + (1 | school)", ROWS)
 
 

@@ -177,7 +177,7 @@ def test_dates_are_refused() -> None:
         ("y ~ poly(x, 9)", FormulaError, "whole number from 1 to 8"),
         ("y ~ poly(x, 1.5)", FormulaError, "whole number from 1 to 8"),
         ("y ~ poly(x, 2, raw=3)", FormulaError, "raw=True or raw=False"),
-        ("y ~ poly(poly(x, 2), 2)", FormulaError, "cannot stand inside another"),
+        ("y ~ poly(poly(x, 2), 2)", FormulaError, "cannot be inside another"),
         ("y ~ C(kind, helmert)", FormulaError, "is one of treatment, sum"),
         ("y ~ poly(kind, 2)", DataError, "poly(kind, 2) needs numbers. Got text in column 'kind'"),
         ("y ~ poly(w, 5)", DataError, "poly(w, 5) needs more different values of w than its degree. Got 5 or fewer"),

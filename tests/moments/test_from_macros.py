@@ -259,10 +259,9 @@ def test_moments_of_another_fit_serve_again(students: pl.DataFrame) -> None:
             "mathach ~ ses + `odd name` + C(minority) + (1 | class)",
             {"residual": "by(sector)"},
             "no groups of 'class' (give it in group); no residual structure or weights, which 'mathach' is to have "
-            "(fit "
-            "the rows); nothing of 'odd name' (give what varies within groups in columns, what does not in constants, "
-            "and a text that varies in group); no levels of 'minority' (give it in constants, or in group if it varies "
-            "within groups)",
+            "(fit the rows); nothing of 'odd name' (give what varies within groups in columns, what does not in "
+            "constants, and a text that varies in group); no levels of 'minority' (give it in constants, or in group "
+            "if it varies within groups)",
         ),
     ],
 )
@@ -300,26 +299,22 @@ TABLE = pl.DataFrame(
         (
             TABLE.select("g", y="mean_y"),
             "There are no moments in the data. Got the columns g, y; expected n, mean_x and scatter_x_x of each "
-            "column x, "
-            "as mlm.group_moments() makes them.",
+            "column x, as mlm.group_moments() makes them.",
         ),
         (
             TABLE.drop("scatter_y_x", "scatter_y_y"),
             "The data lacks scatter_y_x, scatter_y_y, which mlm.group_moments() makes of the columns x, y, x_by_y. "
-            "Bring "
-            "the whole table over.",
+            "Bring the whole table over.",
         ),
         (
             TABLE.drop("center_x"),
             "mean_x in the data has no center_x and is no product of columns that have theirs: y. Bring the whole "
-            "table "
-            "over, and call no column by a name with '_by_'.",
+            "table over, and call no column by a name with '_by_'.",
         ),
         (
             pl.concat([TABLE, TABLE]),
             "The data has 2 rows of g a; expected one row per group. Name all the columns that it is grouped by, or "
-            "merge "
-            "its parts with mlm.merge_group_moments().",
+            "merge its parts with mlm.merge_group_moments().",
         ),
         (TABLE.clear(), "There are no rows in the data."),
         (
@@ -329,8 +324,7 @@ TABLE = pl.DataFrame(
         (
             TABLE.with_columns(mean_y=pl.Series([1.0, None])),
             "Moments are missing in 1 of 2 rows of the data. Make them by mlm.group_moments(), which leaves out the "
-            "rows "
-            "that lack a value.",
+            "rows that lack a value.",
         ),
         (TABLE.with_columns(g=pl.Series([None, "b"])), "g is null in 1 of 2 rows of the data. Filter these out."),
         (
@@ -360,8 +354,8 @@ def test_columns_whose_scatter_has_lost_its_digits(column: str) -> None:
         mlm.read_moments(macro_table(rows, ["y", column], "person"), "person")
     assert str(error.value) == (
         f"{column!r} varies within groups by less than a part in 100,000 of what their means do, which sums around a "
-        "grand mean cannot tell from rounding. Give it to mlm.group_moments() in constants if it has one value in each "
-        "group; else mlm.within() of it in columns and mlm.between() of it in constants."
+        f"grand mean cannot separate from rounding. Give it to mlm.group_moments() in constants if it has one value "
+        "in each group; else mlm.within() of it in columns and mlm.between() of it in constants."
     )
     split = rows.with_columns(between_t=pl.col("t").mean().over("person"))
     split = split.with_columns(within_t=pl.col("t") - pl.col("between_t"))

@@ -163,7 +163,7 @@ def test_columns_that_differ_in_letter_case() -> None:
         with pytest.raises(DataError) as error:
             mlm.fit("y ~ a + (1 | g)", data)
         assert str(error.value) == (
-            "Columns 'A' and 'a' differ in letter case alone, which DuckDB does not tell apart. Rename one of them."
+            "Columns 'A' and 'a' differ only in letter case, which DuckDB ignores. Rename one of them."
         )
 
 

@@ -173,7 +173,7 @@ def test_what_makes_no_sense_is_refused(formula: str, sentence: str) -> None:
 
 
 def test_weights_of_rows_are_refused() -> None:
-    with pytest.raises(FormulaError, match="Weights and residual structures are of rows"):
+    with pytest.raises(FormulaError, match="Weights and residual structures apply to rows"):
         mlm.fit("between(y, g) ~ w", ROWS.with_columns(v=1.0), weights="v")
 
 

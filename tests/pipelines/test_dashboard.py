@@ -44,7 +44,7 @@ def test_it_shows_an_analysis_and_the_model_of_its_report(look, hsb):
     assert names["model"].value == "slopes_as_outcomes"
     assert list(names["model"].options)[-2:] == ["slopes_as_outcomes", "latent_contextual"]
     assert next(iter(names["filled"])) == names["table"].value == "fixed_effects"
-    assert "One row a coefficient (gamma) of a model" in text
+    assert "One row per coefficient (gamma) of a model" in text
     assert "<svg" in text
     assert "No earlier run is kept; the history begins with the next one." in text
 

@@ -49,8 +49,8 @@ def test_notes_of_a_structural_model_that_is_not_published_are_not_told() -> Non
     result = sem_not_singular(fitted("path_demo"), [])
     assert result.description == "All variances are positive."
     assert result.metadata["notes"].value == 0
-    noted = sem_not_singular(fitted("path_demo"), ["x stands at level 1 only, and has an ICC of 0.25"])
-    assert noted.description == "x stands at level 1 only, and has an ICC of 0.25"
+    noted = sem_not_singular(fitted("path_demo"), ["x is at level 1 only, and has an ICC of 0.25"])
+    assert noted.description == "x is at level 1 only, and has an ICC of 0.25"
 
 
 def test_each_factor_has_to_have_enough_groups() -> None:

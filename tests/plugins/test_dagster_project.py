@@ -129,7 +129,7 @@ def test_another_warehouse_needs_the_resource(tmp_path: Path) -> None:
 def test_interrupt_ends_the_run(tmp_path: Path) -> None:
     project = make_project(tmp_path, "stopped", fault="import os, signal; os.kill(os.getpid(), signal.SIGINT)")
     (project / "dagster_home").mkdir()
-    with pytest.raises(KeyboardInterrupt, match=r"^Interrupted after first; nothing was published, the last results"):
+    with pytest.raises(KeyboardInterrupt, match=r"^Interrupted after first; nothing was published; the last results"):
         run_project(project, warehouse=None, progress=str)
     with dg.DagsterInstance.from_config(str(project / "dagster_home")) as instance:
         assert [run.is_finished for run in instance.get_runs()] == [True]

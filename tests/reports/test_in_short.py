@@ -156,7 +156,7 @@ def lines(*findings: Finding) -> list[tuple[bool, bool, str]]:
 
 
 def test_what_is_beyond_a_bound_and_not_flagged_has_no_tick_and_a_reason() -> None:
-    in_product = "it stands in a product, of which its own effect is at zero: centering changes both"
+    in_product = "it is part of a product, so its own effect holds where the others are zero: centering changes both"
     found = lines(
         Finding("vif", "x", 1, estimate=1.2, bound=10.0),
         Finding("vif", "day:therapy", 2, estimate=430.4, bound=10.0, note=in_product),

@@ -49,7 +49,7 @@ def test_steps_of_invariance_and_the_place_of_scores_are_on_the_page(tables):
     steps = html.split("<h3>Invariance across levels</h3>")[1].split("</table>")[0]
     assert re.findall("configural|metric|scalar", steps) == ["configural", "metric", "scalar"]
     assert "Variances of zero are on their bound: p of the scalar step is too large." in html
-    place = "What the latent variables of level 2 are in each cluster stands in the table sem_scores."
+    place = "The table sem_scores has the values of the latent variables of level 2 in each cluster."
     assert place in html
     assert place not in page_of(structural | {"sem_scores": structural["sem_scores"].clear()}).html
 
@@ -160,8 +160,7 @@ def test_names_are_names(tables, first):
 
 def test_a_page_is_the_same_bytes_whatever_the_order_of_rows(hsb, html):
     code = (
-        "import hashlib, sys\n"
-        "from pathlib import Path\n"
+        "import hashlib, sys\nfrom pathlib import Path\n"
         "from mlm_ops.analyses.store.latest import read_latest_results\n"
         "from mlm_ops.reports.page.content import page_of\n"
         "tables = read_latest_results(Path(sys.argv[1]))\n"
@@ -219,7 +218,7 @@ def test_the_sentences_of_the_shipped_analysis(tables):
         "In “slopes_as_outcomes”, rows of one school that differ by 1 in ses differ by 1.30 in mathach (95% interval "
         "0.961 to 1.64), p < 0.001, and means of schools by 5.33 (95% interval 4.60 to 6.06), p < 0.001, where its "
         "moderators are zero or at their reference: the contextual effect is 4.03 (95% interval 3.22 to 4.84), "
-        "p < 0.001; 4.35 without the sampling error of the means, if these stand for a property of the schools.",
+        "p < 0.001; 4.35 without the sampling error of the means, if these represent a property of the schools.",
         "In “slopes_as_outcomes”, the slope of within(ses) is higher by 1.64 (95% interval 1.17 to 2.12) in "
         "sector[Public], p < 0.001.",
         "In “slopes_as_outcomes”, sector[Public] and its reference differ by −1.23 in mathach (95% interval −1.83 to "

@@ -153,7 +153,7 @@ def test_the_mean_added_back_is_the_raw_model_with_the_mean_and_the_slope_is_tha
     assert find(table, "raw + mean", "log_likelihood")["equal_to"] == "group mean + mean"
     assert contextual["explanation"] == (
         "The slope between the units of school minus that within them: the contextual effect. Another number in group "
-        "mean + mean, the same model: what stands beside it is another part of the same variable."
+        "mean + mean, the same model: the term beside it is another part of the same variable."
     )
     assert slope["explanation"] == (
         "The slope of ses within the units of school. Equal in group mean + mean and raw + mean: what sums to zero "

@@ -472,8 +472,8 @@ def test_least_squares_beside_small_groups(connection):
     tables = write_analysis(connection, text + "min_publish_n: 10\n").tables
     assert set(tables["fixed_effects"]["model"]) == {"m"}
     assert tables["models"]["notes"][0] == (
-        "min_publish_n: the results of this model are not published, because beside a model of groups it would tell "
-        "the mean of the small ones"
+        "min_publish_n: the results of this model are not published, because beside a model with groups it would "
+        "reveal the mean of the small ones"
     )
     assert tables["standard_errors"]["naive_estimate"].null_count() == tables["standard_errors"].height
     every = write_analysis(connection, text + "min_publish_n: 3\n").tables

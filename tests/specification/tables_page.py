@@ -1,4 +1,4 @@
-"""docs/tables.md and the doc blocks of the dbt package, drawn up from the descriptions of tables.
+"""Write docs/tables.md and the doc blocks of the dbt package from the descriptions of tables.
 
 ``python -m tests.specification.tables_page`` writes both.
 """
@@ -20,27 +20,27 @@ COMMAND = ".venv/bin/python -m tests.specification.tables_page"
 HEAD = """\
 # The result tables
 
-<!-- Drawn up from mlm_ops/results/tables/descriptions.py by: {command} -->
+<!-- Made from mlm_ops/results/tables/descriptions.py by: {command} -->
 
-Schema `mlm` of `warehouse/results.duckdb`, of the warehouse, and of every database that `mlm fit` writes to. Each table
-has the rows of all runs that are kept; its view `mlm.latest_…` has the same columns, and the rows of the latest run of
-each analysis: dashboards read the views ([dashboards.md](dashboards.md)). The same texts stand in the database, as
-comments on its tables, views and columns:
+The result tables are in schema `mlm` of `warehouse/results.duckdb`, of the warehouse, and of every database that
+`mlm fit` writes to. Each table has the rows of all runs that are kept. Its view `mlm.latest_…` has the same columns and
+only the rows of the latest run of each analysis; dashboards read the views ([dashboards.md](dashboards.md)). The
+database has the descriptions below as comments on its tables, views and columns:
 
 ```sql
 select column_name, data_type, comment from duckdb_columns()
 where schema_name = 'mlm' and table_name = 'latest_fixed_effects' order by column_index;
 ```
 
-Before its description the comment of a table has `mlm-ops:` and a mark, by which mlm-ops knows its own tables
-([operations.md](operations.md)). Names and roles of columns follow broom.mixed. `group` is a word of SQL, so it has to
-be quoted; so has `at`, the earlier name of two columns:
+The comment of a table begins with `mlm-ops:` and a mark by which mlm-ops recognises its own tables
+([operations.md](operations.md)). Names and roles of columns follow broom.mixed. `group` is a reserved word in SQL, so
+quote it; quote `at` as well, the earlier name of two columns:
 
 ```sql
 select model, "group", unit, term, estimate from mlm.latest_random_effects where analysis = 'hsb';
 ```
 
-Every table begins with
+Every table begins with these columns:
 
 | column | type | |
 |---|---|---|
@@ -66,7 +66,7 @@ TAIL = """
 
 ## Views of predictions
 
-In the warehouse alone, `mlm.predicted_<analysis>__<model>` has the rows of the data with these columns
+Only the warehouse has the views `mlm.predicted_<analysis>__<model>`: the rows of the data with these columns added
 ([sql.md](sql.md)):
 
 | column | |
@@ -88,11 +88,11 @@ def tables_page() -> str:
 
 
 def doc_blocks() -> str:
-    """The texts for `dbt docs`: a block a table, ``mlm_table_<name>``, and a column of any, ``mlm_<name>``."""
+    """The texts for `dbt docs`: one block per table, ``mlm_table_<name>``, and per column, ``mlm_<name>``."""
     texts = {f"mlm_table_{name}": text for name, text in ROWS.items()}
     texts |= {f"mlm_{name}": text for name, text in (COLUMNS | PREDICTIONS).items()}
     blocks = (f"{{% docs {name} %}}\n{text}.\n{{% enddocs %}}\n" for name, text in sorted(texts.items()))
-    return f"<!-- Drawn up from mlm_ops/results/tables/descriptions.py by: {COMMAND} -->\n\n" + "\n".join(blocks)
+    return f"<!-- Made from mlm_ops/results/tables/descriptions.py by: {COMMAND} -->\n\n" + "\n".join(blocks)
 
 
 def _lines(columns: ColumnTypes, earlier: Iterable[str] = ()) -> str:

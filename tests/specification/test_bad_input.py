@@ -90,7 +90,7 @@ def _data(**columns: Any) -> pl.DataFrame:
             DataError,
             "within(w) is zero in every row, because w does not vary within g.",
         ),
-        ("y ~ (x + I(2 * x) | g)", {}, IdentificationError, "The random terms of g cannot be told apart."),
+        ("y ~ (x + I(2 * x) | g)", {}, IdentificationError, "The random terms of g cannot be separated."),
         (
             "y ~ x + copy + (1 | g)",
             {"copy": 2 * np.random.default_rng(5).normal(size=ROWS)},

@@ -49,6 +49,13 @@ def test_every_table_has_a_description_and_every_description_a_table():
     assert [text for text in (*ROWS.values(), *COLUMNS.values(), *PREDICTIONS.values()) if text.endswith(".")] == []
 
 
+def test_descriptions_are_noun_phrases_that_a_catalogue_can_show_alone():
+    """Nobody can read "Of chi_square_within" without the columns beside it, nor "One row a unit" as English."""
+    texts = {**ROWS, **COLUMNS, **PREDICTIONS, "version": VERSION_OF_STORE}
+    texts["latest"] = layout._view_claim(duckdb.connect(), "latest_icc").description or ""
+    assert {name: text for name, text in texts.items() if re.search(r"^(Of|By) |\brows? an? ", text)} == {}
+
+
 def test_every_table_view_and_column_of_a_store_and_of_its_copy_is_described(store, tmp_path):
     publish(store, tmp_path / "copy.duckdb")
     with duckdb.connect(str(tmp_path / "copy.duckdb"), read_only=True) as copy:
@@ -64,7 +71,7 @@ def test_every_table_view_and_column_of_a_store_and_of_its_copy_is_described(sto
             assert relations["icc"] == f"mlm-ops: results | {ROWS['icc']}"
             assert relations["latest_runs"] == "mlm-ops: results of the latest runs | The latest run of each analysis"
             assert relations["latest_icc"] == (
-                f"mlm-ops: results of the latest runs | Of the latest run of each analysis: {ROWS['icc']}"
+                f"mlm-ops: results of the latest runs | The latest run of each analysis: {ROWS['icc']}"
             )
 
 

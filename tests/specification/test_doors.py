@@ -285,7 +285,7 @@ REFUSALS: list[tuple[Any, dict[str, Any], str]] = [
     (
         "within(y) ~ within(x)",
         {"robust": "HC2", "levels": "class"},
-        "HC2 errors are of rows, and within(y) is no row's own value. Use CR2 with cluster.",
+        "HC2 errors need single rows, and within(y) is not the value of a single row. Use CR2 with cluster.",
     ),
     (SLOPES, {"weights": ""}, "weights is not understood. Got nothing; expected a column."),
     (

@@ -132,7 +132,7 @@ def test_groups_stand_in_the_tables_and_small_ones_hide_the_model(connection):
 
 
 BAD = [
-    (GROUPED.replace("group: half", "robust: true"), "Model 'factor' of sem: group_equal is of groups of rows."),
+    (GROUPED.replace("group: half", "robust: true"), "Model 'factor' of sem: group_equal needs groups of rows."),
     (GROUPED.replace("equal: loadings", "equal: loading"), "group_equal is not understood. Got 'loading'"),
     (FILE.replace("robust: true", "score_tests: 4"), "score_tests"),
     (FILE.replace("levels: g", "levels: [g, h]"), "Model 'indirect' of sem has no clusters. Got 2 levels"),
@@ -155,7 +155,7 @@ def test_an_error_about_a_column_names_the_model(connection):
     text = FILE.replace("mediation 1-1-1: x -> m -> y", "mediation 2-1-1: x -> m -> y")
     with pytest.raises(DataError) as caught:
         fit_analysis(parse_analysis(text), connection)
-    assert "analysis simulated, model indirect of sem: 'x' stands at level 2 only, and varies" in str(caught.value)
+    assert "analysis simulated, model indirect of sem: 'x' is at level 2 only, but varies" in str(caught.value)
 
 
 def test_an_mplus_input_is_its_model_and_options():

@@ -174,9 +174,9 @@ def test_bad_wald_tests_are_refused_in_a_sentence() -> None:
     found = fit(SLOPES.format("a", "b"))
     for text, sentence in (
         ("", "constraints is not understood. Got nothing; expected the text of constraints, as in a == 2*b."),
-        ("# a == b", "A Wald test is of one constraint or more, as in a == 2*b. Got none."),
-        ("a > 0; b > 0", "A Wald test is of equalities, or of one inequality alone."),
-        ("a == b; 2*a == 2*b", "A Wald test is of constraints that the data could break, none of which follows"),
+        ("# a == b", "A Wald test needs at least one constraint, as in a == 2*b. Got none."),
+        ("a > 0; b > 0", "A Wald test takes equalities, or one inequality alone."),
+        ("a == b; 2*a == 2*b", "A Wald test needs constraints that the data could break, none of which follows"),
         ("y1 ~ x1", "Expected a constraint, as in a == 2*b or a > 0."),
         ("a == c", "The constraint 'a == c' names 'c', which is no label"),
     ):

@@ -75,7 +75,7 @@ NOT_BOTH = [
     ),
     (
         "level: 1\n y1 ~ x1\n y1 ~ start(2)*1\nlevel: 2\n y1 ~ w1",
-        "y1 ~ 1 is the mean of a variable of both levels, which stands at level 2, and fixed to 0, and has a starting "
+        "y1 ~ 1 is the mean of a variable at both levels, which belongs to level 2, and fixed to 0, and has a starting "
         "value. Got start(2); write NA* before it to free it, or drop start().",
     ),
     ("level: 1\n f =~ NA*1*y1 + y2" + BETWEEN, "f =~ y1 is fixed to 1 and freed by NA* too; keep one."),

@@ -218,10 +218,10 @@ def test_equations_in_every_form():
 
 
 BAD_DATA = [
-    ("level: 1\n y ~ x\nlevel: 2\n y ~ z", DataError, "'z' stands at level 2 only, and varies within clusters of 'g'"),
-    ("level: 1\n y ~ w\nlevel: 2\n y ~~ y", DataError, "'w' stands at level 1, and does not vary within clusters"),
+    ("level: 1\n y ~ x\nlevel: 2\n y ~ z", DataError, "'z' is at level 2 only, but varies within clusters of 'g'"),
+    ("level: 1\n y ~ w\nlevel: 2\n y ~~ y", DataError, "'w' is at level 1, but does not vary within clusters"),
     ("level: 1\n y ~ t\nlevel: 2\n y ~~ y", DataError, "Column 't' holds VARCHAR, and a structural equation model"),
-    ("level: 1\n y ~ g\nlevel: 2\n y ~~ y", DataError, "'g' names the clusters and stands in the model too"),
+    ("level: 1\n y ~ g\nlevel: 2\n y ~~ y", DataError, "'g' names the clusters and is in the model too"),
     ("level: 1\n y ~ q\nlevel: 2\n y ~~ y", DataError, "q"),
     ("level: 1\n y ~ x + x2\nlevel: 2\n y ~~ y", IdentificationError, "x, x2 are linear combinations"),
     (

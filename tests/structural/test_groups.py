@@ -388,8 +388,8 @@ MIXED = rows().with_columns(region=pl.when(pl.int_range(pl.len()) % 2 == 0).then
             MIXED,
             {"group": "region"},
             "A cluster lies in one group. Got 200 of 200 clusters of 'cluster' with rows of several groups of "
-            "'region', for example 1 with rows of east and north. If these are different clusters of one name, tell "
-            "them apart by cluster='region:cluster'; if not, give each cluster one group.",
+            "'region', for example 1 with rows of east and north. If these are different clusters of one name, "
+            "distinguish them by cluster='region:cluster'; if not, give each cluster one group.",
         ),
         (
             SHORT,
@@ -421,7 +421,7 @@ MIXED = rows().with_columns(region=pl.when(pl.int_range(pl.len()) % 2 == 0).then
             SHORT,
             rows(),
             {"group_equal": "loadings"},
-            "group_equal is of groups of rows. Got loadings and no group; name its column.",
+            "group_equal needs groups of rows. Got loadings and no group; name its column.",
         ),
         (
             SHORT,
@@ -448,7 +448,7 @@ MIXED = rows().with_columns(region=pl.when(pl.int_range(pl.len()) % 2 == 0).then
             SHORT,
             rows(),
             {"group": "x1"},
-            "'x1' names the groups and stands in the model too. Leave it out of the model.",
+            "'x1' names the groups and is in the model too. Leave it out of the model.",
         ),
         (
             SHORT,
@@ -461,7 +461,7 @@ MIXED = rows().with_columns(region=pl.when(pl.int_range(pl.len()) % 2 == 0).then
             SHORT,
             rows().with_columns(x1=pl.when(pl.col("region") == "north").then("x1").otherwise("w1")),
             {"group": "region"},
-            "In group 'south' of 'region': 'x1' stands at level 1, and does not vary within clusters of 'cluster'. "
+            "In group 'south' of 'region': 'x1' is at level 1, but does not vary within clusters of 'cluster'. "
             "Name it at level 2 only; as a covariate of a ready model it is | between(x1).",
         ),
     ],
@@ -477,7 +477,7 @@ def test_fits_of_other_groups_are_not_compared() -> None:
     grouped = mlm.sem(SHORT, rows(), cluster="cluster", group="region")
     with pytest.raises(MlmError) as caught:
         ungrouped.compare(grouped)
-    assert str(caught.value) == "Nested models are of the same groups. Got none and 'region'; fit both by one."
+    assert str(caught.value) == "Nested models must have the same groups. Got none and 'region'; fit both by one."
 
 
 def test_mplus_has_a_model_of_each_group() -> None:

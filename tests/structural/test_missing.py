@@ -213,7 +213,7 @@ def test_models_of_incomplete_rows_compare():
     row = none.compare(free).row(0, named=True)
     gain = 2 * (free.estimate.log_likelihood - none.estimate.log_likelihood)
     assert (row["statistic"], row["df"]) == (pytest.approx(gain, abs=1e-9), 1)
-    with pytest.raises(MlmError, match="Nested models are of the same rows and clusters"):
+    with pytest.raises(MlmError, match="Nested models must have the same rows and clusters"):
         none.compare(mlm.sem(PLAIN, with_holes(), cluster="g"))
 
 
@@ -241,9 +241,7 @@ def test_what_is_missing_and_leaves_nothing_is_refused_in_a_sentence():
     assert str(empty.value).startswith("'z' has no value in any row of ")
     with pytest.raises(DataError) as varies:
         mlm.sem(PLAIN.replace("z ~ y", "x ~ y").replace("m + x\n", "m\n"), with_holes(), cluster="g", missing="ml")
-    assert str(varies.value).startswith(
-        "'x' stands at level 2 only, and varies within clusters of 'g', for example in "
-    )
+    assert str(varies.value).startswith("'x' is at level 2 only, but varies within clusters of 'g', for example in ")
     moments = collect_sem(sem_request(PLAIN, "g"), open_source(chain_rows()))
     with pytest.raises(DataError) as complete:
         mlm.sem(PLAIN, moments, cluster="g", missing="ml")

@@ -165,7 +165,7 @@ UNREAD_OF_GROUPS = {
     "MODEL east: %WITHIN% y1;": "Line 7 (%WITHIN%) is not read: MODEL EAST is not offered.",
     "  [fb];": "Line 7 ([fb]) is not read: whether a mean of all groups is equal in them is left open; give it a label "
     "or value, or write it in the MODEL of each group.",
-    "MODEL north: %WITHIN%\n s | y1 ON y2;": "Line 8 (s | y1 ON y2) is not read: a random slope stands in the MODEL of "
+    "MODEL north: %WITHIN%\n s | y1 ON y2;": "Line 8 (s | y1 ON y2) is not read: a random slope is in the MODEL of "
     "all groups.",
 }
 
@@ -315,7 +315,7 @@ def test_define_and_missing_make_columns():
     with pytest.raises(DataError) as text:
         model.fit(rows.with_columns(pl.col("v").cast(pl.String)))
     assert str(text.value) == (
-        "DEFINE and MISSING of an Mplus input are of columns of numbers. Got 'v' of another kind; give them as numbers."
+        "DEFINE and MISSING of an Mplus input need columns of numbers. Got 'v' of another kind; give them as numbers."
     )
 
 
@@ -363,7 +363,7 @@ MODEL INDIRECT: y IND x;
         "Line 6 (ESTIMATOR = BAYES) is not read: estimators are ML and MLR here. "
         "Line 12 (xz | f XWITH x) is not read: products of latent variables are not offered. "
         "Line 13 ([y$1]) is not read: thresholds are for categorical outcomes, which are not offered. "
-        "Line 15 (s | y ON x) is not read: a random slope stands below %WITHIN%. "
+        "Line 15 (s | y ON x) is not read: a random slope must be below %WITHIN%. "
         "Line 16 (y IND x) is not read: label the paths and define their product in MODEL CONSTRAINT."
     )
 
@@ -376,14 +376,14 @@ FAULTS = {
     "y x": None,
     "y ON x 5": "'5' is out of place",
     "i q | y@0 x@1": "of the names before | only slopes of regressions are offered, as in s | y ON x",
-    "s1 s2 | y ON x": "each slope is of one regression, and 2 names stand for 1",
+    "s1 s2 | y ON x": "each slope belongs to one regression, and 2 names stand for 1",
     "y-f ON x": "y-f is no list of variables",
     "y ON x (1-3)": "3 labels stand for 1 parameters",
     "y ON x (2-1)": "numbers in parentheses are whole, and rise, as in (1-3)",
     "y ON x (1.5)": "numbers in parentheses are whole, and rise, as in (1-3)",
     "y ON x (1-)": "numbers in parentheses are whole, and rise, as in (1-3)",
     f"y ON x ({'9' * 20})": "numbers in parentheses are whole, and rise, as in (1-3)",
-    "y x ON y x (1-4)": "a list of numbers is of a list on one side; write a statement for each on the left",
+    "y x ON y x (1-4)": "a list of numbers needs a list on one side only; write a statement for each on the left",
     "y AT x": "individually varying times of observation are not offered; make time a column of level 1",
 }
 
@@ -410,7 +410,7 @@ GUIDE = {
     "9.9": ("%WITHIN% fw BY y1-y3; s | fw ON x; %BETWEEN% fb BY y1-y3; fb s ON w; fb WITH s;", None),
     "9.10": (
         "%WITHIN% fw BY y1-y3; s | y ON fw; %BETWEEN% y s ON w;",
-        "A random slope is of an observed variable. Got y ~ rv(\"s\")*fw, and 'fw' is a latent variable of level 1, "
+        "A random slope needs an observed variable. Got y ~ rv(\"s\")*fw, and 'fw' is a latent variable of level 1, "
         "whose product with a slope has no likelihood in closed form; give it a fixed slope.",
     ),
 }
@@ -438,7 +438,7 @@ WHOLE = [
     ("VARIABLE: NAMES = y g; CLUSTER = g;\nANALYSIS: TYPE = TWOLEVEL;", "The input has no MODEL."),
     (
         "VARIABLE: NAMES = y g; CLUSTER = g;\nANALYSIS: TYPE = TWOLEVEL;\nMODEL: y;",
-        "(y) is not read: a statement stands",
+        "(y) is not read: a statement must be",
     ),
     (
         "VARIABLE: NAMES = y1-y900 g; CLUSTER = g;\nANALYSIS: TYPE = TWOLEVEL;\nMODEL: %WITHIN% y1-y900 WITH y1-y900;",

@@ -22,8 +22,7 @@ def test_other_data_and_other_clusters_are_refused() -> None:
     rows = data("demo_twolevel")
     small = fit(SMALL)
     same = (
-        "Nested models are of the same rows and clusters. Got models of other ones; fit both to one table by one "
-        "cluster."
+        "Nested models must have the same rows and clusters. Got different ones; fit both to one table by one cluster."
     )
     with pytest.raises(MlmError) as caught:
         small.compare(fit(LARGE, rows.with_columns(pl.col("y1").shuffle(seed=1))))
@@ -39,11 +38,11 @@ def test_other_data_and_other_clusters_are_refused() -> None:
     assert str(caught.value) == same
     with pytest.raises(MlmError) as caught:
         small.compare(fit(LARGE, rows.with_columns(other=pl.col("cluster")), "other"))
-    assert str(caught.value) == "Nested models are of the same clusters. Got 'cluster' and 'other'; fit both to one."
+    assert str(caught.value) == "Nested models must have the same clusters. Got 'cluster' and 'other'; fit both to one."
     with pytest.raises(MlmError) as caught:
         plain.compare(fit(LARGE))
     assert str(caught.value) == (
-        "Nested models are of the same columns. Got x1, y1 and w1, x1, y1; name them all in both, as in x ~~ x."
+        "Nested models must have the same columns. Got x1, y1 and w1, x1, y1; name them all in both, as in x ~~ x."
     )
 
 
@@ -52,7 +51,7 @@ def test_models_that_are_not_nested_are_refused() -> None:
     with pytest.raises(MlmError) as caught:
         one.compare(other)
     assert str(caught.value).startswith(
-        "A likelihood ratio is of nested models, and the larger model does not contain the smaller one. Fitted to what "
+        "A likelihood ratio needs nested models, and the larger model does not contain the smaller one. Fitted to what "
         "the smaller implies, it misses that by "
     )
     assert str(caught.value).endswith(" in the deviance; expected 0. Compare them by AIC or BIC.")

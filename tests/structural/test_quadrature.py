@@ -188,7 +188,9 @@ def test_nodes_and_their_error_are_told():
         "by "
     )
     assert "y_W,ij = s_j*x_W,ij + e_y,ij" in ours.equations()
-    assert "as Mplus has it with ESTIMATOR = BAYES" in " ".join(ours.equations("mplus").replace("\n! ", " ").split())
+    assert "which Mplus has only with ESTIMATOR = BAYES" in " ".join(
+        ours.equations("mplus").replace("\n! ", " ").split()
+    )
     robust = mlm.sem(slope_case("latslope")["model"], data("latslope"), cluster="g", robust=True)
     ratio = robust.parameters["std_error"] / ours.parameters["std_error"]
     assert ratio.drop_nulls().min() > 0.6
@@ -220,8 +222,8 @@ def test_more_than_two_are_refused_in_a_sentence():
     with pytest.raises(FormulaError) as mean:
         mlm.sem('level: 1\n y ~ rv("s")*x\n x ~ NA*1\nlevel: 2\n y ~ x\n x ~ 0*1\n s ~~ s', some_rows(), cluster="g")
     assert str(mean.value) == (
-        "'x' has a mean at level 1, and its random slope 's' is of its part within clusters, which has none. Leave the "
-        "mean at level 2."
+        "'x' has a mean at level 1, and its random slope 's' belongs to its part within clusters, which has none. "
+        "Leave the mean at level 2."
     )
 
 

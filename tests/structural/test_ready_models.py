@@ -339,10 +339,10 @@ def test_random_slopes_have_names_that_no_column_has() -> None:
 
 BAD = [
     ("mediation 2-2-1: x -> m -> y by first(w, xw) + first(w, xv)", "Each stage of a mediation is moderated once."),
-    ("mediation 1-1-1: x -> m -> y | z + within(z)", "Each variable of a ready model stands in one place. Got 'z'"),
+    ("mediation 1-1-1: x -> m -> y | z + within(z)", "Each variable of a ready model may have one place only. Got 'z'"),
     ("mediation 1-1-1:", FORMS["mediation"]),
-    ("cfa: f =~ a + b + c | z + z", "Each variable of a ready model stands in one place. Got 'z' twice."),
-    ("cfa: f =~ a + b + c | a", "Each variable of a ready model stands in one place. Got 'a' twice."),
+    ("cfa: f =~ a + b + c | z + z", "Each variable of a ready model may have one place only. Got 'z' twice."),
+    ("cfa: f =~ a + b + c | a", "Each variable of a ready model may have one place only. Got 'a' twice."),
     ("cfa: | z", FORMS["cfa"]),
     ("cfa metric:", FORMS["cfa"]),
     ("cfa metric: y ~ x", FORMS["cfa"]),
@@ -351,7 +351,7 @@ BAD = [
     ("mediation 1-1-1 random: x -> m -> y by first(w, xw)", "With random slopes 'w' predicts the slopes and needs no"),
     ("mediation 1-1-1 random: x -> m -> y by first(w) + second(v)", "One moderator is offered. Got v, w; write a"),
     ("mediation 1-1-1 random: x -> m + n -> y by w", "Moderation is offered with one mediator."),
-    ("mediation 1-1-1: x -> m -> x", "Each variable of a ready model stands in one place. Got 'x' twice."),
+    ("mediation 1-1-1: x -> m -> x", "Each variable of a ready model may have one place only. Got 'x' twice."),
     ("mediation 1-1-1-1 random: x -> m -> n -> y", FORMS["mediation"]),
     ("mediation 2-2-2: x -> m -> y", FORMS["mediation"]),
     ("mediation 1-1-1: x -> m -> y | within(z, v)", FORMS["mediation"]),

@@ -345,7 +345,7 @@ def test_equations_mplus_and_diagrams_show_the_slope():
     picture = found.picture("path")
     assert picture.reading.endswith(
         "A filled dot on an arrow is a slope that differs between clusters, with its mean, or its intercept where "
-        "something predicts it, below its name; where it is a variable, it stands by that name."
+        "something predicts it, below its name; between clusters it is a variable of that name."
     )
     mean = found.parameters.filter(lhs="s", op="~1")["estimate"][0]
     # s is predicted by w, so that its intercept is its mean where w is zero
@@ -359,18 +359,18 @@ BETWEEN = "\nlevel: 2\n y ~ w\n s ~~ s"
 REFUSED = [
     (
         'level: 1\n f =~ y1 + y2\n y ~ rv("s")*f' + BETWEEN,
-        "A random slope is of an observed variable. Got y ~ rv(\"s\")*f, and 'f' is a latent variable of level 1, "
+        "A random slope needs an observed variable. Got y ~ rv(\"s\")*f, and 'f' is a latent variable of level 1, "
         "whose product with a slope has no likelihood in closed form; give it a fixed slope.",
     ),
     (
         'level: 1\n y ~ rv("s")*x\nlevel: 2\n y ~ w',
-        "The random slope 's' of y on x is named at level 1 and stands nowhere at level 2. Write s ~~ s there, or what "
-        "predicts it, or drop rv().",
+        "The random slope 's' of y on x is named at level 1 and does not appear at level 2. Write s ~~ s there, or "
+        "what predicts it, or drop rv().",
     ),
     (
         'level: 1\n y ~ rv("s")*x\n z ~ rv("s")*x' + BETWEEN,
-        "A random slope is of one regression. Got 's' for y ~ x and z ~ x; give each its own name, and equal labels at "
-        "level 2.",
+        "A random slope belongs to one regression. Got 's' for y ~ x and z ~ x; give each its own name, and equal "
+        "labels at level 2.",
     ),
     (
         'level: 1\n y ~ rv("x")*x\nlevel: 2\n y ~ w\n x ~~ x',

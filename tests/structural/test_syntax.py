@@ -110,7 +110,7 @@ BAD = [
     ("level: 1\n y ~ a*x\nlevel: 2\n y ~ w\na := 2", "is a label of the model and defined by := too", None),
     (
         "level: 1\n f =~ a*y1 + 1*y1 + y2\nlevel: 2\n g =~ 2*y1 + y2\n g =~ a*y1",
-        "The label 'a' stands for two different fixed values. Got 1 and 2",
+        "The label 'a' has two different fixed values. Got 1 and 2",
         None,
     ),
     ("level: 1\n y ~ 1*x\n y ~ 2*x\nlevel: 2\n y ~ w", "is fixed to two different values. Got 1 and 2", None),

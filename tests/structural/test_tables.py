@@ -102,7 +102,7 @@ def test_a_clustered_variable_of_level_1_alone_is_noted():
     # the truth is .3
     assert icc == pytest.approx(0.3, abs=0.1)
     assert found.notes == [
-        f"x stands at level 1 only, and has an ICC of {icc:.3f}: what it does within and between clusters is one "
+        f"x is at level 1 only, and has an ICC of {icc:.3f}: what it does within and between clusters is one "
         "effect here, and its rows count as independent; name it at level 2 too, or subtract its cluster mean"
     ]
     with_slope = mlm.sem('level: 1\n y ~ rv("s")*x\nlevel: 2\n y ~~ s', clustered(0.3), cluster="g")

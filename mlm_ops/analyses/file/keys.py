@@ -134,7 +134,7 @@ class SemSpec(Record):
 
 
 class TextInFile(str):
-    """A text that stands in its file line by line, below so many others."""
+    """A text whose lines are lines of its file, with the number of lines above it."""
 
     lines_above: int
 
@@ -146,7 +146,7 @@ class TextInFile(str):
 
 
 def _read_mplus(text: str) -> MplusModel:
-    """Read an Mplus input, whose lines are those of the analysis file where it stands there line by line.
+    """Read an Mplus input; its errors count the lines of the analysis file if the input is written as a block there.
 
     Raises
     ------

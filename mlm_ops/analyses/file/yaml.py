@@ -88,7 +88,7 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Refuse duplicate keys; an Mplus input that stands line by line knows where."""
+        """Refuse duplicate keys, and give an Mplus input written as a block the number of its first line."""
         keys: set[Any] = set()
         lines_above = None
         for key_node, value_node in node.value:
@@ -167,7 +167,7 @@ def _unknown_keys_clause(places: Sequence[tuple[int | str, ...]], allowed: Seque
 
 
 def _refusal(fault: Mapping[str, Any]) -> str:
-    """An option's sentence; before it the model that the option is of."""
+    """The sentence about an option, preceded by the name of its model."""
     part, *rest = fault["loc"]
     of = {"models": "", "sem": " of sem"}
     return (f"Model {rest[0]!r}{of[part]}: " if part in of else "") + str(fault["msg"])

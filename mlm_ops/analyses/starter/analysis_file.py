@@ -112,8 +112,8 @@ def crossing(guess: Guess) -> list[str]:
         return []
     crossed = _name(guess.crossed)
     return [
-        f"{guess.levels[0]} and {guess.crossed} are crossed: rows of one {guess.levels[0]} are of several of "
-        f"{guess.crossed}, and the other way round, so that the models have both.",
+        f"{guess.levels[0]} and {guess.crossed} are crossed: one {guess.levels[0]} has rows of several "
+        f"{guess.crossed}, and the other way round, so the models have both.",
         f"To leave {guess.crossed} out, take + (1 | {crossed}) out of every formula.",
     ]
 
@@ -121,7 +121,7 @@ def crossing(guess: Guess) -> list[str]:
 def left_out(guess: Guess) -> list[str]:
     """Name the columns that the models leave out, with the reasons."""
     columns = list_names(f"{name} ({by})" for name, by in guess.redundant)
-    lines = [f"left out, as another column tells their values: {columns}"] if columns else []
+    lines = [f"left out, because another column determines their values: {columns}"] if columns else []
     return lines + [f"left out: {list_names(names)} ({reason})" for reason, names in guess.left_out]
 
 

@@ -196,7 +196,7 @@ def _check_types(source: Source, profiles: Mapping[str, ColumnProfile], outcome:
     for name in (outcome, group):
         if name is not None and name not in profiles:
             raise DataError(
-                f"{name!r} is of a type that no analysis is begun with. Got {source.types[name]}; expected text or "
+                f"{name!r} has a type that cannot be an outcome or group. Got {source.types[name]}; expected text or "
                 "numbers. Make it one of these in a view, or name another column."
             )
     if outcome is not None and not profiles[outcome].number:
@@ -220,7 +220,7 @@ def _check_names(source: Source, outcome: str | None, group: str | None) -> None
 
 
 def _only_names(column: ColumnProfile, rows: int) -> bool:
-    """Whether a column's values only tell rows, units or categories apart, so that they measure nothing."""
+    """Whether a column's values only identify rows, units or categories, and measure nothing."""
     if column.distinct == rows - column.missing and (column.whole or not column.number) and rows > MOST_LEVELS:
         return outcome_points(column.name) <= 0 or not column.number
     if is_time(column.name):
@@ -344,7 +344,7 @@ def _choose(
 
 
 def _versions(source: Source, names: Sequence[str], originals: Sequence[str], group: str) -> dict[str, str]:
-    """Return the columns that another's name stands in, and its centered values or its squares: each with the other."""
+    """Return each column that is another one centered or squared and has its name in its own, with that other."""
     lower = {of: of.lower() for of in originals}
     pairs = [(name, of) for name in names for of in originals if name != of and lower[of] in name.lower()]
     same = same_within(source, pairs[:MOST_CANDIDATES], group)

@@ -1,4 +1,4 @@
-"""Tell from a column's name what it probably holds: a unit's identifier, a code, a time, an outcome or a predictor."""
+"""Guess from a column's name what it holds: a unit's identifier, a code, a time, an outcome or a predictor."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def is_unit(name: str) -> bool:
 
 
 def is_identifier(name: str) -> bool:
-    """Whether a name says that the values only tell rows or units apart.
+    """Whether a name says that the values only identify rows or units.
 
     >>> [is_identifier(name) for name in ("pupilNR", "Patid", "fcode", "INDEX", "did_pay", "students")]
     [True, True, True, True, False, False]
@@ -92,7 +92,7 @@ def is_identifier(name: str) -> bool:
 
 
 def is_code(name: str) -> bool:
-    """Whether numbers under this name stand for categories."""
+    """Whether numbers under this name are codes of categories."""
     return _has(_CODE, name) or is_unit(name)
 
 

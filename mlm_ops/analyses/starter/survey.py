@@ -1,4 +1,4 @@
-"""Survey the columns of a table for a first analysis: how many values each has, and which tell those of others."""
+"""Survey the columns of a table for a first analysis: their numbers of values, and which columns determine others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compare what two stored runs say of single groups: their influences on the estimates, and which there are.
+"""Compare the groups of two stored runs: which groups each has, and their influence on the estimates.
 
 The influences of a group are a list, so that those of a model are read as one array.
 """

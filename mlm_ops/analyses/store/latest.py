@@ -1,4 +1,4 @@
-"""Read the latest results of a store as they are, quickly: without the engine, and without pyarrow.
+"""Read the latest results of a store quickly, without the engine and without pyarrow.
 
 `store.runs.read_latest` gives one table the columns of today. The engine's tables say which these are, and importing
 the engine takes half a second and 45 MB, a fifth of what a whole report takes; pictures go without a column instead.

@@ -1,4 +1,4 @@
-"""Create schema ``mlm``: its tables, the views of the latest runs, and what the comments say of them.
+"""Create schema ``mlm``: its tables, the views of the latest runs, and their comments.
 
 The texts of the comments are those of `results.tables.descriptions`.
 """
@@ -190,7 +190,7 @@ def _view_claim(connection: Connection, name: str) -> Claim:
         reads, description = "runs", "The latest run of each analysis"
     else:
         reads = f"{LATEST}runs"
-        description = f"Of the latest run of each analysis: {ROWS[name.removeprefix(LATEST)]}"
+        description = f"The latest run of each analysis: {ROWS[name.removeprefix(LATEST)]}"
 
     def is_earlier(relation: Relation) -> bool:
         query = view_queries(connection, RESULTS)[name] if relation.kind == "view" else ""

@@ -1,4 +1,4 @@
-"""Copy the rows of one table of a run to a file, in the order in which they are stored, and read it piece by piece.
+"""Copy the rows of one table of a run to a file in stored order, and read the file piece by piece.
 
 A table of single groups may have more rows than memory has room for, and a reader who takes their time must not keep
 the database open, because nobody else can write to it meanwhile.
@@ -74,7 +74,7 @@ def copy_rows(
 
 @contextmanager
 def _unread_rows(table: str) -> Iterator[None]:
-    """Say of which table the rows cannot be read, and why."""
+    """Name the table whose rows cannot be read, and say why."""
     try:
         yield
     except duckdb.Error as error:

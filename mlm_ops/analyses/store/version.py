@@ -1,4 +1,4 @@
-"""What reading and writing a results store share: its version, the names of its views, and the order of its runs."""
+"""Share what reading and writing a store need: its version, the names of its views, the order of its runs."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def check_version(connection: Connection, schema: str, columns: Mapping[str, Map
     ((version,),) = rows
     if version != STORE_VERSION:
         raise StoreError(
-            f"The schema {schema} is of another store version. Got {version}; expected {STORE_VERSION}."
+            f"The schema {schema} has another store version. Got {version}; expected {STORE_VERSION}."
             " Use the mlm-ops that wrote it, or another database file."
         )
 

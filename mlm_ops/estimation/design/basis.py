@@ -1,4 +1,4 @@
-"""Make the engine's columns, centered and scaled, with the span of the user's, and the matrices that lead back.
+"""Make the engine's columns, centered and scaled, with the span of the user's, and the matrices that transform back.
 
 Cross-products of columns at 1e6 have lost their digits before any algorithm sees them, so the user's columns are never
 multiplied. Each is written as a known combination (a column of G) of *elements*: products of centered variables, whose

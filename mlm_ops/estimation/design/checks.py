@@ -103,15 +103,15 @@ def check_identified(design: Design) -> None:
             if units * q >= design.n_obs and not is_given:
                 raise IdentificationError(
                     f"The random part ({', '.join(c.name for c in block.columns)} | {name}) has {units * q} random "
-                    f"effects for {design.n_obs} rows, so they cannot be told from the residuals. Use fewer random "
-                    "terms or a grouping factor with more rows in each unit."
+                    f"effects for {design.n_obs} rows, so they cannot be separated from the residuals. Use fewer "
+                    "random terms or a grouping factor with more rows in each unit."
                 )
             columns = slice(start, start + q)
             z = design.cross.total[columns, columns]
             if freedom(block.covariance) == "rotate" and null_space(z, _DISTINCT).size:
                 names = ", ".join(c.name for c in block.columns)
                 raise IdentificationError(
-                    f"The random terms of {name} cannot be told apart. Got {names}, of which some are combinations of "
+                    f"The random terms of {name} cannot be separated. Got {names}, of which some are combinations of "
                     "others; remove one."
                 )
             start = columns.stop

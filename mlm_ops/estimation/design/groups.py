@@ -1,4 +1,4 @@
-"""Find the units of a model's grouping factors, the cells in which they meet, and the clusters of robust errors."""
+"""Find the units of a model's grouping factors, the cells where they cross, and the clusters of robust errors."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def meanings(model: Model, moments: Moments) -> dict[GroupingFactor, GroupingFac
                 name, above = group_name(group), group_name(parent)
                 raise IdentificationError(
                     f"The labels of {name} repeat across the units of {above}: {labels} labels, {pairs} combinations. "
-                    f"Write {above}/{name} where {name} stands in the centering, or make the labels unique."
+                    f"Write {above}/{name} for {name} in the centering, or make the labels unique."
                 )
     return full_names
 

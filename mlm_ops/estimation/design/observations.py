@@ -124,12 +124,12 @@ def check_split(
         if pairs > observations.split.size:
             raise IdentificationError(
                 f"{outcome} takes the units of {name} whole, and those of {group_name(factor.group)} cut through them. "
-                f"Random effects and clusters of {outcome} are of {name} or of units above it."
+                f"Random effects and clusters of {outcome} must be {name} or units above it."
             )
         if part == "between" and len(factor.labels) == observations.split.size and factor.group in model.groups:
             raise IdentificationError(
                 f"{outcome} has one observation for each unit of {name}, so random effects of "
-                f"{group_name(factor.group)} cannot be told from its residuals. Leave them out."
+                f"{group_name(factor.group)} cannot be separated from its residuals. Leave them out."
             )
     if part == "between":
         for variable in dict.fromkeys(v for column in columns for v in column.variables):

@@ -68,7 +68,7 @@ class Evaluator:
     default_group
         Over whose units `within` and `between` take means where they name no grouping.
     meaning
-        Grouping factors that stand for others: ``class`` for ``school:class`` where the model nests it so.
+        Short names of grouping factors: ``class`` means ``school:class`` if the model nests it so.
     """
 
     def __init__(

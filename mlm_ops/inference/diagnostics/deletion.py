@@ -1,4 +1,4 @@
-"""Estimate a fit without each unit of its top grouping factor, by one Newton step from moments; or refit without one.
+"""Estimate a fit without each unit of its top grouping factor, by one Newton step from moments or by a refit.
 
 ``W = [X y]' V^-1 [X y]`` and ``log |V|`` are sums over the units of the top factor, so that the criterion without one
 of them is known exactly at the fit's theta, and its derivatives too. The fixed effects follow without a step:

@@ -31,7 +31,7 @@ from mlm_ops.moments.record import Moments
 #: A bias of more standard errors than this matters: Collins, Schafer and Kam (2001), Psychological Methods 6, 330-351.
 _BIAS_THAT_MATTERS = 0.4
 _REMARK = (
-    "the correction presumes that the mean stands for a construct of the group (reflective), or that few of the "
+    "the correction assumes that the mean represents a construct of the group (reflective), or that few of the "
     "group's members were sampled; where all were, and the mean is meant as such, the uncorrected effect holds"
 )
 

@@ -1,4 +1,4 @@
-"""Simple slopes of interactions: predictors by name, the values that moderators are held at, and the slopes there."""
+"""Simple slopes of interactions: predictors by name, the values at which moderators are held, and the slopes there."""
 
 from __future__ import annotations
 

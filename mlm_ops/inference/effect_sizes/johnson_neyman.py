@@ -117,7 +117,7 @@ def _slope_variable(surface: Surface, name: str) -> Variable:
     variables = surface.find(name)
     if len(variables) > 1:
         raise MlmError(
-            f"Regions of significance are of one slope, and {name} is a factor with several. Got {name!r}; expected "
+            f"Regions of significance need one slope, and {name} is a factor with several. Got {name!r}; expected "
             f"one of {', '.join(map(label, variables))}."
         )
     return variables[0]
@@ -127,8 +127,8 @@ def _moderator_variable(surface: Surface, name: str) -> Variable:
     variables = surface.find(name)
     if not is_number(surface, name):
         raise MlmError(
-            f"Regions of significance are of numbers. Got {name!r}, which has a few values only; use simple_slopes() "
-            "at each of them."
+            f"Regions of significance need a moderator that is a number. Got {name!r}, which has a few values only; "
+            "use simple_slopes() at each of them."
         )
     return variables[0]
 

@@ -1,4 +1,4 @@
-"""Find intervals of all parameters by the method that is named."""
+"""Find intervals of all parameters by a named method."""
 
 from __future__ import annotations
 

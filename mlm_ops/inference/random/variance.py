@@ -1,4 +1,4 @@
-"""Standard errors of variances and covariances, and what is made of the variances alone: residual, share of groups."""
+"""Standard errors of variances and covariances, the mean residual variance, and each group's share of the variance."""
 
 from __future__ import annotations
 

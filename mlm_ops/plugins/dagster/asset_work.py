@@ -1,4 +1,4 @@
-"""Do the work of each asset in the warehouse, and make the metadata and checks that Dagster shows of it."""
+"""Do the work of each asset in the warehouse, and make the metadata and checks that Dagster shows."""
 
 from __future__ import annotations
 

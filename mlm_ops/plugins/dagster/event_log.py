@@ -1,4 +1,4 @@
-"""Keep Dagster's event log open while a run lasts, instead of opening its SQLite database anew for every event.
+"""Keep Dagster's event log open during a run, instead of opening its SQLite database again for every event.
 
 Dagster opens and closes the database some thirty times a step, and SQLite waits for the disk at every commit and, as
 the last connection closes, copies its write-ahead log into the database. With one connection for the whole run nothing

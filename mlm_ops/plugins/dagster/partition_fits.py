@@ -162,7 +162,7 @@ class _Batch:
             self.write()
 
     def add_empty(self, analysis: Analysis) -> None:
-        """Add a partition of which nothing is published."""
+        """Add a partition without any published results."""
         self.empty_runs.append(self._run(analysis, None, "empty"))
 
     def write(self) -> None:
@@ -177,7 +177,7 @@ class _Batch:
         self.written += keys
 
     def write_empty(self) -> None:
-        """Write the runs of the partitions of which nothing is published."""
+        """Write the runs of the partitions without any published results."""
         write_empty(self.connection, self.empty_runs, self.analysis.history)
 
     def _run(self, analysis: Analysis, moments: Moments | None, status: str) -> Run:

@@ -139,7 +139,7 @@ def _clock(at: datetime) -> datetime:
 
 
 def check_windows(source: Source, column: str, windows: Mapping[str, Window | None]) -> None:
-    """Refuse partitions that the column cannot tell apart.
+    """Refuse partitions that the column cannot distinguish.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Name the assets and checks of an analysis, and refuse analyses of which none can be made."""
+"""Name the assets and checks of an analysis, and refuse analyses that cannot have them."""
 
 from __future__ import annotations
 

@@ -109,10 +109,10 @@ class Progress:
     def _results_in_place(self) -> str:
         names = [name for key, name in self.analyses.items() if key in self.published]
         if not names:
-            return "nothing was published, the last results stand"
+            return "nothing was published; the last results stay"
         if len(names) == len(self.analyses):
             return "the results were published"
-        return f"{', '.join(names)} published, of the others the last results stand"
+        return f"{', '.join(names)} published; the others keep their last results"
 
     def _materialized(self, event: DagsterEvent) -> None:
         materialization = event.step_materialization_data.materialization

@@ -1,1 +1,1 @@
-"""Lay result tables and pictures out as a page: one HTML file an analysis, that needs nothing beside it."""
+"""Lay result tables and pictures out as a page: one self-contained HTML file per analysis."""

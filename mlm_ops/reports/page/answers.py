@@ -1,4 +1,4 @@
-"""Say in short what was found: at most eight sentences, of one model's effects those with the strongest evidence.
+"""Summarise the findings in at most eight sentences: for one model's effects, those with the strongest evidence.
 
 Each is of one row of a result table or of two compared, and names the model that it is of.
 """
@@ -195,7 +195,7 @@ def _effect(terms: Iterable[str], rows: Sequence[Row], sentence: str) -> _Effect
 
 
 def _is_clear(row: Row) -> bool | None:
-    """Whether an estimate differs from zero; None where neither a p value nor an interval tells."""
+    """Whether an estimate differs from zero; None without a p value and an interval."""
     if row["p_value"] is not None:
         return bool(row["p_value"] < ALPHA)
     if row["conf_low"] is None or row["conf_high"] is None:
@@ -219,7 +219,7 @@ def _contextual(tables: Tables, effect: Row, sides: dict[str, Row | None], moder
     corrected = ""
     if effect["corrected"] is not None and _is_clear(effect):
         corrected = (
-            f"; {figure(effect['corrected'])} without the sampling error of the means, if these stand for a property "
+            f"; {figure(effect['corrected'])} without the sampling error of the means, if these represent a property "
             f"of the {units(group)}"
         )
     sentence = (

@@ -1,4 +1,4 @@
-"""Write reports in a second process while this one goes on: ask for a report early, and take it when it is needed.
+"""Write reports in a second process: request a report early, and collect it when it is needed.
 
 ``python -m mlm_ops.reports.page.background_reports`` is the second process. It reads a line of JSON for each report on
 its standard input and writes one for each on its standard output, in the same order; at the end of its input it ends.
@@ -104,7 +104,7 @@ def report_written_ahead(database: Path, analysis: str) -> Written | None:
 
 
 def _written(line: str) -> Written | None:
-    """What a line of the process tells; None where it failed, or was ended in the midst of the line."""
+    """The message in a line of the process; None if the process failed or ended within the line."""
     try:
         reply: dict[str, Any] = json.loads(line) or {}
         return Written(**{**reply, "path": Path(reply["path"])})

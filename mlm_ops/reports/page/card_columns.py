@@ -1,4 +1,4 @@
-"""Lay the cards of a section out in two columns that end nearly together: none is stretched to meet another."""
+"""Lay out the cards of a section in two columns of nearly equal height, without stretching any card."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Card:
 
 @dataclass(frozen=True)
 class Band:
-    """Cards that stand together: in two columns, read one after the other; one card alone goes across both."""
+    """Cards that belong together: in two columns, read one after the other; a single card spans both."""
 
     left: tuple[Card, ...]
     right: tuple[Card, ...] = ()

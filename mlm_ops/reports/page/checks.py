@@ -1,4 +1,4 @@
-"""Say what was checked and what was found: numbers of what is flagged, and what was looked at where nothing is."""
+"""Summarise the checks: numbers of what is flagged, and what was checked if nothing is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Put together what a page of one analysis shows, of result tables alone: sentences, checks, pictures and tables."""
+"""Collect what the page of one analysis shows, from result tables alone: sentences, checks, pictures and tables."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _NOT_READ = ("run_id", "analysis", "syntax", "latex", "markdown", "mathml", "mpl
 
 @dataclass(frozen=True)
 class Summary:
-    """What is told of an analysis at the head of its page and in the list of several.
+    """The facts of an analysis for the head of its page and for the list of several.
 
     Attributes
     ----------
@@ -72,7 +72,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class AnalysisReport:
-    """A page of one analysis, and what is told of it elsewhere.
+    """A page of one analysis, and the facts of it that the index lists.
 
     Attributes
     ----------
@@ -93,7 +93,7 @@ class AnalysisReport:
 
 
 def summary_of(tables: Tables, model: str | None = None) -> Summary:
-    """What is told of the analysis whose tables these are, without a drawing.
+    """The facts of the analysis that has these tables, without a drawing.
 
     Parameters
     ----------
@@ -225,7 +225,7 @@ def _below(tables: Tables, name: str) -> list[str]:
     if name == "sem_score_tests":
         return [f"{text[0].upper()}{text[1:]}." for text in remarks_on_indices(table(tables, name))]
     if name == "sem_variables" and not table(tables, "sem_scores").is_empty():
-        return ["What the latent variables of level 2 are in each cluster stands in the table sem_scores."]
+        return ["The table sem_scores has the values of the latent variables of level 2 in each cluster."]
     return []
 
 
@@ -266,7 +266,7 @@ def _description(run: Mapping[str, Any]) -> str:
 
 
 def _runs_of_page(tables: Tables) -> str:
-    """Say which runs the page is of; the facts of one of them stand below."""
+    """Say which runs the page shows; the facts of one run follow below."""
     if table(tables, f"{KEYS}runs").is_empty():
         return "All from the result tables of one run"
     if all(name == "runs" or name.startswith(KEYS) for name in tables):

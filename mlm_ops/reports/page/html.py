@@ -1,4 +1,4 @@
-"""Put a page together as HTML: every text is escaped and made visible, and only our own drawings are let through."""
+"""Assemble a page as HTML: every text is escaped and made visible, and only our own drawings are let through."""
 
 from __future__ import annotations
 

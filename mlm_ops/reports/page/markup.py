@@ -1,4 +1,4 @@
-"""Let through what a page holds beside text: drawings that were made here, and equations that hold nothing else."""
+"""Let only our own drawings and plain equations through into a page, besides text."""
 
 from __future__ import annotations
 

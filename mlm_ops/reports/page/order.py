@@ -1,4 +1,4 @@
-"""Put the rows of result tables in the order in which they are read, whatever the order in which they come."""
+"""Sort the rows of result tables into reading order, whatever order they come in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Say where reports are: a folder beside the results, a file an analysis, and an index of several."""
+"""Say where reports are written: a folder beside the results, one file per analysis, and an index of several."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Say which pictures stand where on a page, and draft those that an analysis' tables have."""
+"""Say where each picture appears on a page, and draft the pictures that an analysis' tables allow."""
 
 from __future__ import annotations
 

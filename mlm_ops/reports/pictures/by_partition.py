@@ -1,4 +1,4 @@
-"""How does an estimate differ over partitions? Each key's with its interval; of very many a band and the extremes."""
+"""How does an estimate differ over partitions? Each with its interval; for very many, a band and the extremes."""
 
 from __future__ import annotations
 

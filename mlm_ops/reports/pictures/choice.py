@@ -1,4 +1,4 @@
-"""Choose one picture of tables by its key; a key, term or group that they have no picture of is refused in words."""
+"""Choose one picture of tables by its key, and refuse in words a key, term or group that they do not have."""
 
 from __future__ import annotations
 

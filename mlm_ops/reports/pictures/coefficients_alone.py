@@ -1,4 +1,4 @@
-"""Which coefficients differ from zero? Where none stands in two models, a row each on the scale of its error."""
+"""Which coefficients differ from zero? If no term is in two models, one row per coefficient, in standard errors."""
 
 from __future__ import annotations
 

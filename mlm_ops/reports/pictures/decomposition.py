@@ -1,4 +1,4 @@
-"""How much of each variable lies between groups? A bar a variable, divided into between and within."""
+"""How much of each variable lies between groups? One bar per variable, divided into between and within."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Look up what result tables tell of an analysis beside the rows that are drawn: its models, outcomes, units, terms."""
+"""Look up facts of an analysis in its result tables, beside the rows that are drawn: models, outcomes, units, terms."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ UnitNumbers = dict[tuple[str, str], int]
 
 
 def models_in_order(tables: Tables) -> list[str]:
-    """The analysis' models as its file has them; by name where the tables do not tell."""
+    """The analysis' models in the order of its file, or by name if the tables do not have that order."""
     models = table(tables, "models")
     if not models.is_empty() and "position" in models.columns:
         return list(models.sort("position", "model", nulls_last=True)["model"])
@@ -109,7 +109,7 @@ def grand_means(tables: Tables, group: str) -> dict[str, float]:
 
 
 def outcome_of(tables: Tables, model: str) -> str | None:
-    """The outcome of a model, as table `groups` names it; None where the model's formula does not tell."""
+    """The outcome of a model, as table `groups` names it; None if the model's formula does not show it."""
     models, units_ = table(tables, "models"), table(tables, "groups")
     if models.is_empty() or units_.is_empty():
         return None
@@ -125,7 +125,7 @@ def outcomes(tables: Tables) -> set[str]:
 
 
 def groups_of(tables: Tables, name: str, equal: Mapping[str, str]) -> list[str]:
-    """The grouping factors that rows of a table are of, by name."""
+    """The grouping factors of the rows of a table, by name."""
     frame = table(tables, name)
     if frame.is_empty():
         return []

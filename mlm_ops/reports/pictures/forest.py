@@ -1,4 +1,4 @@
-"""Do the estimates move as the model grows? A panel a term, a row a model, estimates with their intervals.
+"""Do the estimates move as the model grows? One panel per term, one row per model, estimates with intervals.
 
 Where no term stands in two models there is nothing to compare: then a row a term, in one picture.
 """
@@ -84,7 +84,7 @@ def _answer(panels: Sequence[Sequence[dict[str, Any]]]) -> str:
     if not moves:
         row = panels[0][0]
         where = ", where its moderators are zero or at their reference" if row["moderated"] else ""
-        several = " In other models each coefficient stands beside a product of it." if len(panels) > 1 else ""
+        several = " In other models each coefficient has a product of it beside it." if len(panels) > 1 else ""
         return f"In {model_text(row['model'])}, {term_text(row['term'])} is {_estimate(row)}{where}.{several}"
     _, first, last = max(moves, key=lambda move: move[0])
     ends = f"{_estimate(first)} in {model_text(first['model'])} and {_estimate(last)} in {model_text(last['model'])}"

@@ -1,4 +1,4 @@
-"""Has an estimate changed over the runs? A flagged one with its intervals, and one picture of all that are not."""
+"""Has an estimate changed over the runs? A flagged one with its intervals; all others share one picture."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What did the selection try? A row a candidate: whether the step was taken, how the AIC differs, and why."""
+"""What did the selection try? One row per candidate: whether the step was taken, how the AIC differs, and why."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def path_diagram(parameters: pl.DataFrame, group: str | None = None) -> Picture:
 
 
 def _groups(parameters: pl.DataFrame) -> list[str | None]:
-    """The groups of rows that parameters are of, in their order; one of None without groups."""
+    """The groups of rows that parameters belong to, in their order; a single None without groups."""
     values = parameters["population"].drop_nulls().to_list() if "population" in parameters.columns else []
     return list(dict.fromkeys(values)) or [None]
 
@@ -67,7 +67,7 @@ def _picture(rows: Rows, group: str | None) -> Picture:
         question=f"What goes with what, at each level{'' if group is None else f', in {shown(group)}'}?",
         answer=_answer(parameters),
         reading=f"A box is a variable, an oval one that is not observed. An arrow has its coefficient and the 95% "
-        "interval below it, a dashed line a covariance; a number alone is fixed. A variable that stands at both levels "
+        "interval below it, a dashed line a covariance; a number alone is fixed. A variable at both levels "
         f"is, between clusters, the mean that its cluster would have of very many rows.{_reading(parameters)}",
         spec=_spec(parameters, group),
         numbers=rows.frame,
@@ -87,7 +87,7 @@ def _reading(rows: Sequence[Row]) -> str:
         return ""
     return (
         " A filled dot on an arrow is a slope that differs between clusters, with its mean, or its intercept where "
-        "something predicts it, below its name; where it is a variable, it stands by that name."
+        "something predicts it, below its name; between clusters it is a variable of that name."
     )
 
 

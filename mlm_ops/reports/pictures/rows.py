@@ -1,4 +1,4 @@
-"""Select what a picture shows of the result tables, as a frame and as the SQL that gives the same rows of the store.
+"""Select the rows of result tables that a picture shows, as a frame and as SQL that selects the same rows in the store.
 
 Every picture is a function of the same kind, ``(tables, selection) -> Iterator[Picture]``: it yields one picture for
 each model, term or grouping factor that is selected and that the tables have, and none where they have none.
@@ -23,7 +23,7 @@ Tables = Mapping[str, pl.DataFrame]
 
 @dataclass(frozen=True)
 class Selection:
-    """Which of the pictures that tables have are wanted; the default is all of the model that is told most about.
+    """Which pictures of the tables are wanted; by default, all of the model with the most results.
 
     Attributes
     ----------
@@ -121,7 +121,7 @@ def select(
 
 
 def whose(frame: pl.DataFrame) -> dict[str, str]:
-    """The analysis that the rows are of, for conditions; nothing of a fit's, which are of none."""
+    """The analysis of the rows, for conditions; nothing for rows of a fit, which have no analysis."""
     return {"analysis": frame["analysis"][0]} if "analysis" in frame.columns and frame.height else {}
 
 

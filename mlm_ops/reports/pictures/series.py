@@ -1,4 +1,4 @@
-"""Choose what is followed over runs or partitions: coefficients, variances and the ICC of one model.
+"""Choose the estimates to follow over runs or partitions: coefficients, variances and the ICC of one model.
 
 The tables that are read have the names of result tables with a prefix, `RUNS` or `KEYS`: rows of the last runs of an
 analysis, and rows of the latest run of each of its partitions.

@@ -1,4 +1,4 @@
-"""Do the estimates depend on the model? Of very many models, each term's estimates in order, with their intervals."""
+"""Do the estimates depend on the model? Each term's estimates over very many models, in order, with intervals."""
 
 from __future__ import annotations
 

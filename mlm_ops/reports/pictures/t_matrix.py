@@ -41,7 +41,7 @@ def t_matrix(tables: Tables, selection: Selection) -> Iterator[Picture]:
             answer=_answer(cells, group, singular=_is_singular(tables, model)),
             reading=f"Model {model_text(model)}: standard deviations over {units(group)} on the diagonal, correlations "
             "below; violet is positive, teal negative, and the stronger the darker. A correlation of ±1 is outlined: "
-            "the rows do not tell the two apart.",
+            "the rows cannot separate the two.",
             spec=_spec(cells, terms),
             numbers=rows.frame,
             sql=rows.sql,

@@ -1,4 +1,4 @@
-"""Choose what is shown of many: every k-th, the extremes, the rest in bins. What is left out is said by the picture."""
+"""Thin out many items for drawing: every k-th, the extremes, the rest in bins. The picture says what it leaves out."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def binned(frame: pl.DataFrame, columns: list[str], bins: int = BINS) -> pl.Data
 
 
 def ends(values: pl.Series) -> tuple[float, float]:
-    """The least and the greatest of values of which none is null."""
+    """The smallest and the largest of values without nulls."""
     ordered = values.sort()
     return ordered[0], ordered[-1]
 

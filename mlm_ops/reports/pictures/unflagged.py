@@ -1,4 +1,4 @@
-"""Have the other estimates changed over the runs? All that are not flagged, each in a row on the scale of its error."""
+"""Have the other estimates changed over the runs? Every unflagged estimate in a row on the scale of its error."""
 
 from __future__ import annotations
 

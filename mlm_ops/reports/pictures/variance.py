@@ -1,4 +1,4 @@
-"""What explains the variance? A bar a model, in parts by level, explained or not."""
+"""What explains the variance? One bar per model, in parts by level, explained or not."""
 
 from __future__ import annotations
 

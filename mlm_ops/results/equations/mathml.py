@@ -1,4 +1,4 @@
-"""Write statements as MathML Core: one ``math`` element, a table row a line, names of variables as text."""
+"""Write statements as MathML Core: one ``math`` element, one table row per line, names of variables as text."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _Row = tuple[str, str] | tuple[str]
 
 
 class MathmlWriter(Writer):
-    """A table of lines in which the signs between left and right stand under each other."""
+    """A table of lines with the signs between left and right aligned."""
 
     between = _TIMES
     signs: ClassVar[Mapping[str, str]] = {"*": _TIMES, "/": "<mo>/</mo>"}

@@ -69,7 +69,7 @@ class Writer(ABC):
         return text
 
     def alone(self, product: Product) -> str:
-        """A product that stands by itself, as the left side of an equation: a difference without parentheses."""
+        """A product that is alone, as on the left side of an equation: a difference without parentheses."""
         first = product[0]
         return (
             self.deviation(first, fenced=False)
@@ -272,7 +272,7 @@ class MarkdownWriter(UnicodeWriter):
         return "Model" if isinstance(statement, Vector) else "Distributions"
 
     def lines(self, statement: Statement) -> list[str]:
-        """The level stands in the heading."""
+        """The lines without their level, which the heading names."""
         first, *rest = super().lines(statement)
         if isinstance(statement, Distribution) and statement.triangle:
             rest = self._table(statement)

@@ -1,4 +1,4 @@
-"""Gather what a script for another program needs to know of a model: its columns, levels and groups."""
+"""Gather the facts of a model that a script for another program needs: its columns, levels and groups."""
 
 from __future__ import annotations
 

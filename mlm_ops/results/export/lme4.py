@@ -112,7 +112,7 @@ class RColumns:
         return f"with(data, {expression(variable)})"
 
     def of(self, variable: Variable) -> str:
-        """What a centering is of: a column, derived first if need be."""
+        """The column that a centering centers, derived first if necessary."""
         return column(self.derive(variable)) if isinstance(variable, Centering) else self.value(variable)
 
     def mean(self, of: Variable, mean: GroupMean | GrandMean | float) -> str:

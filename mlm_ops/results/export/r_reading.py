@@ -1,4 +1,4 @@
-"""Write the R code that reads a data file as it was read here, with the columns of a model alone."""
+"""Write R code that reads a data file as it was read here, with only the columns of a model."""
 
 from __future__ import annotations
 

@@ -118,7 +118,7 @@ class PaperTable:
     Attributes
     ----------
     right
-        Of each column, whether it stands at the right.
+        For each column, whether it is aligned right.
     """
 
     heading: Sequence[str]

@@ -1,4 +1,4 @@
-"""Say what each number of a version of a model is, in which other versions it is equal, and why."""
+"""Explain each number of a centered version of a model: what it means, where it is equal, and why."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ class Explainer:
             return "it is the slope, or a lower power, where the powers are zero"
         if higher:
             return f"it is the slope where the others in {_listed(higher)} are zero"
-        return "what stands beside it is another part of the same variable"
+        return "the term beside it is another part of the same variable"
 
     def _sentences(self, what: str, key: ModelNumber, moved_because: str) -> str:
         equal, same = self.equivalence.equal[self.version, key], self.equivalence.same_model[self.version]

@@ -58,7 +58,7 @@ def empty(schema: ColumnTypes) -> pl.DataFrame:
 
 
 def with_model(name: str | None, table: pl.DataFrame) -> pl.DataFrame:
-    """Put the column ``model`` before the others; None for rows that are of no single model."""
+    """Put the column ``model`` before the others; None for rows without a single model."""
     return table.clone().insert_column(0, repeated(name, table.height).alias("model"))
 
 

@@ -73,7 +73,7 @@ CONTEXTUAL_EFFECTS: ColumnTypes = {
 
 
 def contextual_effects(record: FitRecord) -> pl.DataFrame:
-    """One row per variable whose group mean stands in the model beside it."""
+    """One row per variable whose group mean is in the model beside it."""
     effects = contextual.contextual_effects(record.model, record.moments, record.estimate, record.method)
     tests = ("estimate", "std_error", "df", "statistic", "p_value", "conf_low", "conf_high")
     values = {name: [getattr(one.test, name)[0] for one in effects] for name in tests}

@@ -98,7 +98,7 @@ def johnson_neyman(record: FitRecord, slope: str, moderator: str, level: float =
 
 
 def interaction_tables(record: FitRecord, slopes: Iterable[tuple[str, interactions.At]]) -> dict[str, pl.DataFrame]:
-    """What slopes at values of their moderators tell, by table; regions where the one moderator is a number."""
+    """The tables of slopes at values of their moderators, by name; regions only if the single moderator is a number."""
     slopes = list(slopes)
     moderators = [(slope, region_moderator(surface_of(record), slope, at)) for slope, at in slopes]
     frames = {

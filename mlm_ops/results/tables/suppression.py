@@ -1,4 +1,4 @@
-"""Leave groups below ``min_publish_n`` out of everything that is published, by one rule a table.
+"""Leave groups below ``min_publish_n`` out of everything that is published, by one rule per table.
 
 An estimate of a group of few people tells of those people, and so does whatever it can be worked out from.
 """
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 #: over all the others are then too coarse to tell the equations of two models apart.
 STEP = 0.1
 #: Why a model without groups is not published.
-WHY_WITHOUT_GROUPS = "beside a model of groups it would tell the mean of the small ones"
+WHY_WITHOUT_GROUPS = "beside a model with groups it would reveal the mean of the small ones"
 #: Findings about all random effects of a factor, which tell sums of powers of each.
 _OF_ALL_EFFECTS = ("normality",)
 _OF_ONE_UNIT = ("influence", "outlier")
@@ -70,7 +70,7 @@ class PrivacyFacts:
     columns: Mapping[str, frozenset[str]]
 
     def slopes_note(self, model: str) -> str | None:
-        """What a reader is told of a model whose slopes rest on few rows in some unit."""
+        """The note on a model whose slopes depend on few rows in some unit."""
         if model not in self.few_in_slopes:
             return None
         return (
@@ -79,7 +79,7 @@ class PrivacyFacts:
         )
 
     def reader_note(self, group: str) -> str:
-        """What a reader is told of a grouping factor."""
+        """The note on a grouping factor."""
         hidden = self.hidden[group]
         more = len(hidden.units) - hidden.small
         beside = (
@@ -118,7 +118,7 @@ def publishable(
 
 
 def privacy_facts(least: int, models: Mapping[str, Model], moments: Moments) -> PrivacyFacts:
-    """What must not be told of an analysis."""
+    """What must not be published about an analysis."""
     reasons = {name: why_withheld(model, moments, least) for name, model in models.items()}
     groups: list[GroupingFactor] = [group for model in models.values() for group in model.groups]
     hidden = hidden_units(moments, groups, least)

@@ -1,4 +1,4 @@
-"""The tables of units: their sizes and means, what these tell of a variable's variance, and each unit's line."""
+"""Draw up the tables of units: their sizes and means, each variable's variance within and between, each unit's line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lay out the versions of a model beside each other, with what is equal in them and sentences about why."""
+"""Lay out the centered versions of a model beside each other, mark what is equal, and explain why."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def _name(quantity: str, group: str | None, predictor: str | None, other: str | 
 
 
 def _place(rows: Mapping[str, Mapping[str, Any]], names: Sequence[str]) -> tuple[Any, ...]:
-    """Where a number stands: those of the first version in the order of their symbols, then those of the next."""
+    """The position of a number: those of the first version in the order of their symbols, then those of the next."""
     version = next(name for name in names if name in rows)
     digits = re.findall(r"\d+", rows[version]["symbol"] or "")
     return names.index(version), rows[version]["group"] or "", [int(number) for number in digits]

@@ -1,4 +1,4 @@
-"""What a printed fit says, in its order, as plain text and as HTML: equations, tables, how well it fits, notes."""
+"""List the parts of a printed fit in order, as plain text and as HTML: equations, tables, fit, notes."""
 
 from __future__ import annotations
 

@@ -88,12 +88,12 @@ class SideBySide:
 
     @property
     def right(self) -> tuple[bool, ...]:
-        """Of each column, whether it stands at the right."""
+        """For each column, whether it is aligned right."""
         return (False, *(True for _ in self.models))
 
     @property
     def footnotes(self) -> tuple[str, ...]:
-        """What stands below the table."""
+        """The notes below the table."""
         return (_KEY, *self.notes)
 
     def text(self, width: int | None = None) -> str:

@@ -200,7 +200,7 @@ def column_table(columns: Mapping[str, Sequence[Any]], headings: Mapping[str, st
 
 
 def _are_numbers(values: Sequence[Any]) -> bool:
-    """Whether a column is of numbers, by its first value."""
+    """Whether a column has numbers, by its first value."""
     first = next(value for value in values if value is not None)
     return isinstance(first, int | float | Decimal) and not isinstance(first, bool)
 

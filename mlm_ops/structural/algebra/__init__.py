@@ -1,1 +1,1 @@
-"""What the parameters of a structural model imply: moments of each level, definitions, equations, identification."""
+"""Compute what the parameters of a structural model imply: moments, definitions, equations, identification."""

@@ -1,4 +1,4 @@
-"""Hold parameters to equations: the surface of those that fulfil them, its tangent and curvature, and Wald tests.
+"""Hold parameters to equations: the surface of values that fulfil them, its tangent and curvature, and Wald tests.
 
 The search moves along the tangent of the equations and back onto them, with the Hessian of the Lagrangian (Nocedal and
 Wright 2006, Numerical Optimization, ch. 18); of linear equations the tangent is their null space, and nothing is
@@ -200,11 +200,11 @@ def wald_test(table: ParameterTable, constraints: Sequence[Constraint], theta: A
         Unknown names; several inequalities; equalities of which one follows from the others.
     """
     if not constraints:
-        raise MlmError("A Wald test is of one constraint or more, as in a == 2*b. Got none.")
+        raise MlmError("A Wald test needs at least one constraint, as in a == 2*b. Got none.")
     check_names(table, constraints)
     is_one_sided = any(c.relation != "==" for c in constraints)
     if is_one_sided and len(constraints) > 1:
-        raise MlmError("A Wald test is of equalities, or of one inequality alone. Test them one after the other.")
+        raise MlmError("A Wald test takes equalities, or one inequality alone. Test them one after the other.")
     equations = Equations(replace(table, constraints=()), tuple(constraints))
     slopes, gaps = equations.jacobian(theta), equations.values(theta)
     covariance = slopes @ np.where(np.isnan(vcov), 0.0, vcov) @ slopes.T
@@ -212,7 +212,7 @@ def wald_test(table: ParameterTable, constraints: Sequence[Constraint], theta: A
         return WaldTest(np.nan, len(constraints), np.nan)
     if np.linalg.matrix_rank(covariance, hermitian=True) < len(constraints):
         raise MlmError(
-            "A Wald test is of constraints that the data could break, none of which follows from the others. Leave out "
+            "A Wald test needs constraints that the data could break, none of which follows from the others. Leave out "
             "those that hold already."
         )
     statistic = float(gaps @ np.linalg.solve(covariance, gaps))

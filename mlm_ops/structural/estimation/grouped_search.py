@@ -1,4 +1,4 @@
-"""Search the maximum of the likelihood of several groups: each alone where they have nothing in common."""
+"""Search the maximum of the likelihood of several groups, and of each alone if they share no parameters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fit means around the origin of the data, where that changes nothing but the intercepts."""
+"""Fit means around the origin of the data, if that changes nothing but the intercepts."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def _recentre_groups(table: ParameterTable, structure: Structure, origin: Array)
 
 
 def _restricts_means(table: ParameterTable) -> bool:
-    """Whether an intercept stands in a constraint."""
+    """Whether a constraint contains an intercept."""
     means = [row.index for row in table.rows if row.op == "~1" and row.index is not None]
     anywhere = random_point(table, np.random.default_rng(1))
     return bool(table.constraints and Equations(table, table.constraints).jacobian(anywhere)[:, means].any())

@@ -1,4 +1,4 @@
-"""Search the maximum of one group's likelihood: its start, its nodes, and the constraints that it has to fulfil."""
+"""Search the maximum of one group's likelihood: its start, its nodes, and the constraints to fulfil."""
 
 from __future__ import annotations
 

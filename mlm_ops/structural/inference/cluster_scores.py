@@ -1,4 +1,4 @@
-"""Estimate each cluster's latent variables of level 2: their mean and variance given all that the cluster shows.
+"""Estimate each cluster's latent variables of level 2: their mean and variance given all data of the cluster.
 
 What a cluster's variables of level 2 are, given the observed ones, is normal, and so is what they are given its rows as
 well: with u, N and K of `cluster_effects` and C the covariance of a variable with the random effects, given what is

@@ -1,4 +1,4 @@
-"""Likelihood ratio of two structural models: of the same rows and clusters, the one a restriction of the other.
+"""Likelihood ratio test of two structural models, one nested in the other, on the same rows and clusters.
 
 Its scaled version is that of estimator MLR (`structural.scaling`).
 """
@@ -57,12 +57,12 @@ def likelihood_ratio(smaller: SemEstimate, larger: SemEstimate) -> Ratio:
     statistics = in_order(larger.statistics, smaller.statistics.columns)
     if statistics is None:
         raise MlmError(
-            f"Nested models are of the same columns. Got {', '.join(sorted(smaller.statistics.columns))} and "
+            f"Nested models must have the same columns. Got {', '.join(sorted(smaller.statistics.columns))} and "
             f"{', '.join(sorted(larger.statistics.columns))}; name them all in both, as in x ~~ x."
         )
     if not are_same_rows(smaller.statistics, statistics):
         raise MlmError(
-            "Nested models are of the same rows and clusters. Got models of other ones; fit both to one table by one "
+            "Nested models must have the same rows and clusters. Got different ones; fit both to one table by one "
             "cluster."
         )
     df = larger.n_parameters - smaller.n_parameters
@@ -74,13 +74,13 @@ def likelihood_ratio(smaller: SemEstimate, larger: SemEstimate) -> Ratio:
     gap = discrepancy(smaller, exact)
     if larger.log_likelihood < smaller.log_likelihood - _ROUNDING:
         raise MlmError(
-            "A likelihood ratio is of nested models, and the model with more parameters fits worse, so that it does "
+            "A likelihood ratio needs nested models, and the model with more parameters fits worse, so that it does "
             f"not contain the other. Got log-likelihoods {larger.log_likelihood:.4f} and {smaller.log_likelihood:.4f}; "
             "compare them by AIC or BIC."
         )
     if gap > _ROUNDING:
         raise MlmError(
-            "A likelihood ratio is of nested models, and the larger model does not contain the smaller one. Fitted to "
+            "A likelihood ratio needs nested models, and the larger model does not contain the smaller one. Fitted to "
             f"what the smaller implies, it misses that by {gap:.2g} in the deviance; expected 0. Compare them by "
             "AIC or BIC."
         )

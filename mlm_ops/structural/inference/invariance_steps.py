@@ -1,4 +1,4 @@
-"""Fit the steps of invariance across levels, or across groups of rows, and test each against the one before."""
+"""Fit the steps of invariance across levels, or across groups of rows, and test each against the previous one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""List the restrictions of a model that can be released one at a time: what is left out, fixed, equal or constrained.
+"""List the restrictions of a model that can be released one at a time: left out, fixed, equal or constrained.
 
 The paths and covariances that a model leaves out are those of lavaan's ``modindices()``: each latent variable measured
 by each variable that is in no regression, each regression among the variables of a level's regressions, and covariances

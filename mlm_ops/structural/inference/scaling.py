@@ -1,4 +1,4 @@
-"""Scale likelihood ratios for rows that are not normal: the Yuan-Bentler factor as Mplus has it (estimator MLR).
+"""Scale likelihood ratios for non-normal rows: the Yuan-Bentler factor, as in Mplus (estimator MLR).
 
 With A the observed information and B the sum of the clusters' scores times their transposes, a model of k parameters
 has the factor c = tr(A^-1 B) / k, and the difference of two models the factor (k1 c1 - k0 c0) / (k1 - k0) (Yuan and

@@ -1,4 +1,4 @@
-"""Test each restriction of a fitted model by its score, without another search, and say what it holds back.
+"""Test each restriction of a fitted model by its score, without another fit: modification indices.
 
 With g the derivative of the deviance by a parameter that a restriction has fixed, and I the expected second derivatives
 by it and the model's own parameters, one step of scoring from the estimates moves the parameter by its expected change

@@ -1,4 +1,4 @@
-"""Fill lavaan's defaults in: which variables a level has, and what is free or fixed that the text does not name.
+"""Fill in lavaan's defaults: which variables a level has, and which unnamed parameters are free or fixed.
 
 The defaults are those of lavaan's ``sem()`` with ``fixed.x = FALSE``: the first loading of a latent variable is 1,
 (residual) variances are free, exogenous variables covary among themselves, so do the residuals of outcomes that predict
@@ -97,7 +97,7 @@ def _with_defaults(
             factors.add(item.lhs)
             item = _fixed_by_default(item, 1.0, "the first loading of its factor")
         if item.op == "~1" and item.lhs in no_mean:
-            item = _fixed_by_default(item, 0.0, "the mean of a variable of both levels, which stands at level 2,")
+            item = _fixed_by_default(item, 0.0, "the mean of a variable at both levels, which belongs to level 2,")
         if item.slope is not None:
             item = replace(item, fixed=0.0)
         yield item, False

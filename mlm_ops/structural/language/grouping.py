@@ -1,4 +1,4 @@
-"""Fill in a model of several groups of rows: what each group has of its own, and what is equal in all of them.
+"""Fill in a model of several groups of rows: which parameters differ by group, and which are equal in all.
 
 The rules are lavaan's (Rosseel 2012, Journal of Statistical Software 48(2)): every parameter has its own value in each
 group, equal labels are one parameter, `group_equal` names kinds of parameters that are equal, `group_partial` those of
@@ -82,7 +82,7 @@ def grouping_of(columns: GroupingFactor, equal: Sequence[str], partial: Sequence
     """
     if not columns and (equal or partial):
         word = "group_equal" if equal else "group_partial"
-        raise MlmError(f"{word} is of groups of rows. Got {', '.join(equal or partial)} and no group; name its column.")
+        raise MlmError(f"{word} needs groups of rows. Got {', '.join(equal or partial)} and no group; name its column.")
     if partial and not equal:
         raise MlmError(
             f"group_partial names exceptions from group_equal. Got {', '.join(partial)} alone; add group_equal."

@@ -1,4 +1,4 @@
-"""Put the statements of one parameter together: a label here and a starting value there, of all groups or of each."""
+"""Combine the statements about one parameter, such as a label and a starting value, for all groups or for each."""
 
 from __future__ import annotations
 

@@ -323,10 +323,9 @@ def _fixed_values(items: list[Item], groups: list[int]) -> dict[int, float]:
             continue
         before = fixed.setdefault(group, item)
         if before.fixed != item.fixed:
-            what = f"The label {item.label!r} stands" if item.label is not None else "Equal parameters stand"
+            what = f"The label {item.label!r} has" if item.label is not None else "Equal parameters have"
             raise FormulaError(
-                f"{what} for two different fixed values. Got {before.fixed:g} and {item.fixed:g}; give each its own "
-                "label."
+                f"{what} two different fixed values. Got {before.fixed:g} and {item.fixed:g}; give each its own label."
             )
     for item, group in zip(items, groups, strict=True):
         if item.freed and group in fixed:

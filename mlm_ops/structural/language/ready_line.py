@@ -1,4 +1,4 @@
-"""Read what stands behind the colon of a ready model: variables, covariates and a moderator."""
+"""Read the part after the colon of a ready model: variables, covariates and a moderator."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ class ReadyLine(TokenCursor):
         twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
         if twice is not None:
             raise FormulaError(
-                f"Each variable of a ready model stands in one place. Got {twice!r} twice.", self.text, 0
+                f"Each variable of a ready model may have one place only. Got {twice!r} twice.", self.text, 0
             )
 
     def _joined(self, read: Callable[[], _Part]) -> Iterator[_Part]:

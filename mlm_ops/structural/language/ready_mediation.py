@@ -66,7 +66,7 @@ class _Mediation:
 
     @property
     def is_within(self) -> bool:
-        """Whether the whole path is of level 1."""
+        """Whether the whole path is at level 1."""
         return all(level == WITHIN for level in self.levels.values())
 
     def paths(self) -> list[_Path]:

@@ -1,4 +1,4 @@
-"""Write out the ready models: one line that stands for the text of a whole structural equation model."""
+"""Expand the ready models: one line that replaces the text of a whole structural equation model."""
 
 from __future__ import annotations
 

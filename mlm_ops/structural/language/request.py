@@ -1,4 +1,4 @@
-"""Hold what a structural equation model was asked to be: text, columns and options, before any row is seen."""
+"""Hold the request for a structural equation model: text, columns and options, before any row is read."""
 
 from __future__ import annotations
 

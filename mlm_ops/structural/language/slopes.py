@@ -53,12 +53,12 @@ def random_slopes(model: SemModel) -> tuple[RandomSlope, ...]:
         twin = next((other for other in slopes[:number] if other.name == slope.name), None)
         if twin is not None:
             raise FormulaError(
-                f"A random slope is of one regression. Got {slope.name!r} for {twin.outcome} ~ {twin.predictor} and "
-                f"{slope.outcome} ~ {slope.predictor}; give each its own name, and equal labels at level 2."
+                f"A random slope belongs to one regression. Got {slope.name!r} for {twin.outcome} ~ {twin.predictor} "
+                f"and {slope.outcome} ~ {slope.predictor}; give each its own name, and equal labels at level 2."
             )
         if slope.predictor in latent:
             raise FormulaError(
-                f"A random slope is of an observed variable. Got {slope.text}, and {slope.predictor!r} is a latent "
+                f"A random slope needs an observed variable. Got {slope.text}, and {slope.predictor!r} is a latent "
                 "variable of level 1, whose product with a slope has no likelihood in closed form; give it a fixed "
                 "slope."
             )
@@ -75,7 +75,7 @@ def random_slopes(model: SemModel) -> tuple[RandomSlope, ...]:
         if slope.name not in _names(between):
             raise FormulaError(
                 f"The random slope {slope.name!r} of {slope.outcome} on {slope.predictor} is named at level 1 and "
-                f"stands nowhere at level 2. Write {slope.name} ~~ {slope.name} there, or what predicts it, or drop "
+                f"does not appear at level 2. Write {slope.name} ~~ {slope.name} there, or what predicts it, or drop "
                 "rv()."
             )
     _check_no_loop(slopes, within)
@@ -114,8 +114,8 @@ def center_slopes(
     for slope in latent:
         if any(item.op == "~1" and item.lhs == slope.predictor and (item.freed or item.fixed) for item in within):
             raise FormulaError(
-                f"{slope.predictor!r} has a mean at level 1, and its random slope {slope.name!r} is of its part within "
-                "clusters, which has none. Leave the mean at level 2."
+                f"{slope.predictor!r} has a mean at level 1, and its random slope {slope.name!r} belongs to its part "
+                "within clusters, which has none. Leave the mean at level 2."
             )
     return tuple(replace(slope, latent=slope in latent) for slope in slopes)
 

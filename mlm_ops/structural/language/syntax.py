@@ -333,7 +333,7 @@ class _SemParser(TokenCursor):
         self.advance()
 
     def argument(self, name: Token, value: Token, sign: float) -> tuple[str, Any]:
-        """What stands in the brackets of a modifier."""
+        """The text in the brackets of a modifier."""
         if name.text == "start":
             if value.kind != "number":
                 raise self.fail(f"start() takes a number. Got {_describe(value)}.", value.position)
@@ -369,7 +369,7 @@ class _SemParser(TokenCursor):
         rhs = right.text
         if right.text == "1":
             if op != "~":
-                raise self.fail(f"1 stands for an intercept, which follows ~. Got {op} 1.", right.position)
+                raise self.fail(f"1 means an intercept, which follows ~. Got {op} 1.", right.position)
             op, rhs = "~1", ""
         if op in {"~", "=~"} and lhs.text == rhs:
             raise self.fail(f"{rhs!r} cannot be its own {'predictor' if op == '~' else 'indicator'}.", right.position)

@@ -1,4 +1,4 @@
-"""Integrate the random effects out, cluster by cluster: the part of the likelihood that is not linear in the sums.
+"""Integrate out the random effects of each cluster: the part of the likelihood that is not linear in the sums.
 
 A cluster's rows have precision K and pull g on its q random effects v ~ N(m, V), both linear in its sums. With
 h = g - K m, N = (I + K V)^-1, u = N h and the conditional mean v^ = m + V u, -2 log of the integral over v is

@@ -1,4 +1,4 @@
-"""What the search, the bounds and the errors need of a likelihood, whichever it is."""
+"""Define what the search, the bounds and the errors need from any likelihood."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Say which random effects a cluster has: their places in Sigma_B, what they add to rows, and their covariates."""
+"""List the random effects of a cluster: their positions in Sigma_B, their effect on rows, and their covariates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The likelihood of several groups of rows: the sum of theirs, over parameters that they may have in common."""
+"""The likelihood of several groups of rows: the sum of the groups' likelihoods, which may share parameters."""
 
 from __future__ import annotations
 

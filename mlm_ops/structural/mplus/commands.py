@@ -1,4 +1,4 @@
-"""Cut an Mplus input file into its commands and their statements, each with its line, and read its lists of names.
+"""Split an Mplus input file into commands and statements with their line numbers, and read its lists of names.
 
 A command begins a line, as in ``VARIABLE:``; a statement ends at a semicolon, and ``%WITHIN%`` at itself; an
 exclamation mark begins a comment. Upper and lower case are one, and words may be cut to four letters (Muthen and Muthen
@@ -67,7 +67,7 @@ class StatementOfInput:
 
 @dataclass
 class Refusals:
-    """What of an input file is not read, collected to be told at once."""
+    """The parts of an input file that are not read, collected for one error."""
 
     faults: list[tuple[int, str]] = field(default_factory=list)
 

@@ -1,4 +1,4 @@
-"""Read the MODEL CONSTRAINT command of Mplus: new parameters, and what holds between parameters."""
+"""Read the MODEL CONSTRAINT command of Mplus: new parameters, and constraints between parameters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Read the groups of an Mplus input: ``GROUPING``, and ``MODEL north:`` beside the ``MODEL:`` of all groups.
+"""Read the groups of an Mplus input: ``GROUPING``, and ``MODEL north:`` beside the ``MODEL:`` for all groups.
 
 What stands in a group's own MODEL replaces what all groups have. What does not follows Mplus' defaults (Muthen and
 Muthen 1998-2017, Mplus User's Guide, ch. 14): loadings, and intercepts of the factors' indicators, are equal in all
@@ -80,7 +80,7 @@ def _of_all(overall: Paths, paths: Paths) -> dict[_Key, Item]:
         key = (level, rhs, op, lhs) if is_mirrored else (level, lhs, op, rhs)
         before = overall.items.get(key)
         if item.slope is not None and (before is None or before.slope != item.slope):
-            paths.refusals.add(paths.lines[level, lhs, op, rhs], "a random slope stands in the MODEL of all groups")
+            paths.refusals.add(paths.lines[level, lhs, op, rhs], "a random slope is in the MODEL of all groups")
         elif item.slope is None and before is not None and before.slope is not None:
             why = f"{lhs} ON {rhs} has the random slope {before.slope}"
             paths.refusals.add(paths.lines[level, lhs, op, rhs], why)
@@ -113,7 +113,7 @@ def _check_mean(overall: Paths, key: _Key, own: Sequence[Mapping[_Key, Item]], *
 
 
 def _default(key: _Key, item: Item | None, group: int, *, is_marker: bool, is_factor: bool) -> Item:
-    """What a group has that does not state it: what all have, else Mplus' default."""
+    """The parameter of a group that does not state it: the one stated for all groups, or else Mplus' default."""
     if item is not None:
         return replace(item, fixed=1.0) if is_marker else replace(item, freed=item.fixed is None)
     level, lhs, op, rhs = key

@@ -88,7 +88,7 @@ class MplusModel:
         texts = [repr(n) for n in dict.fromkeys(needs) if n != self.cluster and not source.is_numeric(n)]
         if texts:
             raise DataError(
-                f"DEFINE and MISSING of an Mplus input are of columns of numbers. Got {', '.join(texts)} of another "
+                f"DEFINE and MISSING of an Mplus input need columns of numbers. Got {', '.join(texts)} of another "
                 "kind; give them as numbers."
             )
         relation = f'({self.select(source.relation)}) as "mlm_rows"'

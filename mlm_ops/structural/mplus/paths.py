@@ -75,7 +75,7 @@ class Paths:
             self.level = level
             return
         if self.level is None:
-            self.refusals.add(statement, "a statement stands below %WITHIN% or %BETWEEN%")
+            self.refusals.add(statement, "a statement must be below %WITHIN% or %BETWEEN%")
             return
         try:
             self._read(_Words(statement, self.names), self.level)
@@ -106,7 +106,7 @@ class Paths:
                 self._add_pairs(statement, level, "~~", [(n, e, n) for e in entries for n in e.names], labels)
             return
         if any(entry.fixed is not None or entry.freed for entry in left):
-            raise _UnreadError("values stand behind the variables on the right")
+            raise _UnreadError("values must follow the variables on the right")
         self._read_relation(statement, level, [name for entry in left for name in entry.names], operator, words)
 
     def _read_relation(
@@ -126,7 +126,9 @@ class Paths:
         for entries, labels in labelled:
             pairs = [(a, e, n) for a in left for e in entries for n in e.names]
             if len(_numbers_of(labels)) > 1 and 1 < len(left) < len(pairs):
-                raise _UnreadError("a list of numbers is of a list on one side; write a statement for each on the left")
+                raise _UnreadError(
+                    "a list of numbers needs a list on one side only; write a statement for each on the left"
+                )
             if word == "WITH":
                 pairs = [pair for pair in pairs if pair[0] != pair[2]]
             self._add_pairs(statement, level, _OPERATORS[word], pairs, labels)
@@ -140,9 +142,9 @@ class Paths:
         words.end()
         pairs = [(y, x) for y in outcomes for x in predictors]
         if len(pairs) != len(names):
-            raise _UnreadError(f"each slope is of one regression, and {len(names)} names stand for {len(pairs)}")
+            raise _UnreadError(f"each slope belongs to one regression, and {len(names)} names stand for {len(pairs)}")
         if level == BETWEEN:
-            raise _UnreadError("a random slope stands below %WITHIN%")
+            raise _UnreadError("a random slope must be below %WITHIN%")
         for name, (outcome, predictor) in zip(names, pairs, strict=True):
             self.slopes.append(name)
             item = Item(level, outcome, "~", predictor, slope=name)
@@ -316,6 +318,6 @@ class _Words:
             labels = self.labels()
             own = [entry for entry in entries if entry.line == line]
             if not own:
-                raise _UnreadError("labels stand behind parameters of their line")
+                raise _UnreadError("labels must follow parameters of their line")
             parts += [([e for e in entries if e.line != line], ()), (own, labels)]
             entries = self.entries()

@@ -1,4 +1,4 @@
-"""Read an Mplus input file of a two-level model: the model as text of `mlm_ops.sem`, and the options that go with it.
+"""Read an Mplus input file of a two-level model into a text for `mlm_ops.sem` and its options.
 
 What Mplus estimates without a word and lavaan does not, or the other way round, is written out: slopes and intercepts
 are uncorrelated unless WITH says otherwise, a factor's only indicator has a residual variance, and a column that stands
@@ -324,7 +324,7 @@ class _Reader:
             else:
                 self.refusals.add(statement, f"{word} is not offered")
         if "TWOLEVEL" not in kinds and not self.refusals.faults:
-            raise FormulaError("The Mplus input is of no two-level model. Write ANALYSIS: TYPE = TWOLEVEL.")
+            raise FormulaError("The Mplus input has no two-level model. Write ANALYSIS: TYPE = TWOLEVEL.")
 
     def check_levels(self, paths: Paths) -> None:
         """Refuse a column of WITHIN at level 2, one of BETWEEN at level 1, and what stands for the cluster."""

@@ -1,4 +1,4 @@
-"""Write what was read from Mplus as the model's text: terms with their values, labels and vectors over groups."""
+"""Write a model read from Mplus as text: terms with their values, labels and vectors over groups."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The SemFit that `mlm_ops.sem` returns, its record, and what is drawn up from it."""
+"""The SemFit that `mlm_ops.sem` returns, its record, and the tables and texts made from it."""

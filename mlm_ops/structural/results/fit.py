@@ -1,4 +1,4 @@
-"""The `SemFit` that `mlm_ops.sem` returns: tables, intervals, equations, diagrams, when asked."""
+"""The `SemFit` that `mlm_ops.sem` returns: tables, intervals, equations and diagrams, each made on request."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ class SemFit(SemRecord):
     def scores(self) -> pl.DataFrame:
         """What the latent variables of level 2 are in each cluster: parts between clusters, random slopes, factors.
 
-        One row a variable and cluster: its mean and standard deviation given all that the cluster shows, and those of
+        One row per variable and cluster: its mean and standard deviation given all data of the cluster, and those of
         ``random_effect``, the part of it that no variable of level 2 predicts, as mixed models have it. Parameters
         count as known.
 
@@ -131,9 +131,9 @@ class SemFit(SemRecord):
     def invariance(self) -> pl.DataFrame:
         """Invariance of the factors across levels: the model, equal loadings, no residuals between clusters.
 
-        Of a model of several groups it is that across groups: equal loadings, equal intercepts too, equal residuals.
-        One row a step, with its fit and the likelihood ratio test against the step before, plain and scaled; no rows
-        for models without a factor that has the same indicators at both levels.
+        For a model of several groups, the steps are across groups: equal loadings, then also equal intercepts, then
+        also equal residuals. One row per step, with its fit and the likelihood ratio test against the previous step,
+        plain and scaled; no rows for models without a factor that has the same indicators at both levels.
         """
         return tables.SEM_TABLES["sem_invariance"](self)
 
@@ -141,7 +141,7 @@ class SemFit(SemRecord):
     def score_tests(self) -> pl.DataFrame:
         """Modification indices and expected parameter changes of all that the model leaves out, fixes or equates.
 
-        One row a restriction, the largest index first: how much chi-square would fall by without it, about, and how
+        One row per restriction, the largest index first: how much chi-square would fall by without it, about, and how
         far the parameter would move. They explore: what they suggest needs a reason, and other data to test it.
         """
         return tables.SEM_TABLES["sem_score_tests"](self)
@@ -157,12 +157,12 @@ class SemFit(SemRecord):
         """
         if self.cluster != larger.cluster:
             raise MlmError(
-                f"Nested models are of the same clusters. Got {group_name(self.cluster)!r} and "
+                f"Nested models must have the same clusters. Got {group_name(self.cluster)!r} and "
                 f"{group_name(larger.cluster)!r}; fit both to one."
             )
         names = ["none" if fit.grouping is None else repr(fit.grouping.name) for fit in (self, larger)]
         if names[0] != names[1]:
-            raise MlmError(f"Nested models are of the same groups. Got {names[0]} and {names[1]}; fit both by one.")
+            raise MlmError(f"Nested models must have the same groups. Got {names[0]} and {names[1]}; fit both by one.")
         return tables.sem_comparison(likelihood_ratio(self.estimate, larger.estimate))
 
     @checked(constraints=options.CONSTRAINTS)

@@ -1,4 +1,4 @@
-"""Take the largest modification indices out of a table of score tests, for those who read it."""
+"""Pick the largest modification indices from a table of score tests, for readers."""
 
 from __future__ import annotations
 

@@ -182,7 +182,7 @@ def _rows_without_predictors(record: SemRecord) -> list[str]:
 def _latent_slopes(table: ParameterTable) -> list[str]:
     """A remark on the slope of a part within clusters, which Mplus has in Bayesian estimation alone."""
     return [
-        f"The slope {slope.name} is of {slope.predictor} around its latent mean, as Mplus has it with ESTIMATOR = "
+        f"The slope {slope.name} is of {slope.predictor} around its latent mean, which Mplus has only with ESTIMATOR = "
         "BAYES; with ML Mplus takes the predictor as it is observed."
         for slope in table.slopes
         if slope.latent

@@ -1,4 +1,4 @@
-"""Take the zero of a path whose slope is random out of a table of parameters, for those who read it."""
+"""Drop the zero of a path with a random slope from a table of parameters, for readers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hold a structural fit: its estimate and what is inferred from it, each once; `SemFit` adds tables and methods."""
+"""Hold a structural fit: its estimate, and each inference from it computed only once. `SemFit` adds the methods."""
 
 from __future__ import annotations
 
@@ -214,7 +214,7 @@ class SemRecord:
         return notes + self._notes_of_rows()
 
     def _notes_of_rows(self) -> list[str]:
-        """How many rows are left out, and the groups of which that is every row."""
+        """Notes on the rows that are left out, and on groups that lose every row."""
         if not any(self.n_dropped.values()):
             return []
         notes = [rows_left_out(int(self.estimate.statistics.n_obs), self.n_rows, self.n_dropped)]
@@ -337,7 +337,7 @@ class SemRecord:
     def _notes_of_clustering(self) -> list[str]:
         """Variables that differ between clusters and have no part there in the model."""
         return [
-            f"{name} stands at level 1 only, and has an ICC of {cell('icc', group.icc[name])}{_in(value)}: what it "
+            f"{name} is at level 1 only, and has an ICC of {cell('icc', group.icc[name])}{_in(value)}: what it "
             "does within and between clusters is one effect here, and its rows count as independent; name it at level "
             "2 too, or subtract its cluster mean"
             for group, value in zip(self.measures.by_group, self.group_values, strict=True)

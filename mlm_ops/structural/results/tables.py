@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from mlm_ops.structural.results.record import SemContextualEffect, SemRecord
 
 
-#: One row a group of rows.
+#: One row per group of rows.
 SEM_POPULATIONS: ColumnTypes = {
     "population": TEXT,
     "n_obs": COUNT,

@@ -1,1 +1,1 @@
-"""What the likelihoods need of the data, computed from the moments of the mixed models without another scan."""
+"""Compute the statistics that the likelihoods need, from the moments of the mixed models, without another scan."""

@@ -286,7 +286,7 @@ def check_clusters(n: Array, cluster: str) -> None:
         raise IdentificationError(f"A two-level model needs two clusters or more. Got {len(n)} in {cluster!r}.")
     if n.max() < 2:
         raise IdentificationError(
-            f"Every cluster of {cluster!r} holds one row, so that levels 1 and 2 cannot be told apart. Fit a model of "
+            f"Every cluster of {cluster!r} has one row, so that levels 1 and 2 cannot be separated. Fit a model of "
             "one level, or name the grouping column."
         )
 
@@ -294,7 +294,7 @@ def check_clusters(n: Array, cluster: str) -> None:
 def not_constant_sentence(name: str, cluster: str, where: str) -> str:
     """Say that a between-only variable varies within clusters."""
     return (
-        f"{name!r} stands at level 2 only, and varies within clusters of {cluster!r}, for example in {where}. "
+        f"{name!r} is at level 2 only, but varies within clusters of {cluster!r}, for example in {where}. "
         f"Name it at level 1 too ({name} ~~ {name} does), or take its mean by cluster in a view."
     )
 
@@ -308,7 +308,7 @@ def not_varying_sentence(table: ParameterTable, name: str, cluster: str) -> str:
             f"that no cluster has a slope of its own. Let {name!r} predict {slope.outcome!r} at level 2 instead."
         )
     return (
-        f"{name!r} stands at level 1, and does not vary within clusters of {cluster!r}. Name it at level 2 only; as a "
+        f"{name!r} is at level 1, but does not vary within clusters of {cluster!r}. Name it at level 2 only; as a "
         f"covariate of a ready model it is | between({name})."
     )
 
@@ -369,9 +369,9 @@ def check_columns(table: ParameterTable, cluster: GroupingFactor, source: Source
         )
     for name in table.columns:
         if name in cluster:
-            raise DataError(f"{name!r} names the clusters and stands in the model too. Leave it out of the model.")
+            raise DataError(f"{name!r} names the clusters and is in the model too. Leave it out of the model.")
         if name in group:
-            raise DataError(f"{name!r} names the groups and stands in the model too. Leave it out of the model.")
+            raise DataError(f"{name!r} names the groups and is in the model too. Leave it out of the model.")
         if not source.is_numeric(name):
             raise DataError(
                 f"Column {name!r} holds {source.types[name]}, and a structural equation model needs numbers."

@@ -1,4 +1,4 @@
-"""Hold the statistics of several groups of rows, each of whose clusters lies in one of them."""
+"""Hold the statistics of several groups of rows; each cluster lies in one group."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def moments_by_group(
         raise DataError(
             f"A cluster lies in one group. Got {count(int((groups_of > 1).sum()))} of {count(len(units))} clusters of "
             f"{group_name(cluster)!r} with rows of several groups of {name!r}, for example {units[first]} with rows of "
-            f"{' and '.join(map(str, values[:3]))}. If these are different clusters of one name, tell them apart by "
+            f"{' and '.join(map(str, values[:3]))}. If these are different clusters of one name, distinguish them by "
             f"cluster={':'.join((*group, *cluster))!r}; if not, give each cluster one group."
         )
     return tuple(map(str, labels)), tuple(moments.select(codes == i) for i in range(len(labels)))

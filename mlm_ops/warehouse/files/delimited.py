@@ -1,4 +1,4 @@
-"""Read delimited text as its author meant it: encoding, layout, types, and the cells that need a change."""
+"""Read delimited text as its author meant it: encoding, layout, types, and the cells to convert."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Find how delimited text is laid out: delimiter, quotes, header, and the types of its columns."""
+"""Detect how delimited text is laid out: delimiter, quotes, header, and the types of its columns."""
 
 from __future__ import annotations
 

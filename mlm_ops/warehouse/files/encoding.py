@@ -1,4 +1,4 @@
-"""Find the encoding of a text file, and rewrite files of encodings or columns that DuckDB does not read."""
+"""Detect the encoding of a text file, and rewrite files with encodings or columns that DuckDB does not read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tell the kinds of data files apart by their suffixes, and refuse what is no data file."""
+"""Recognise the kinds of data files by their suffixes, and refuse other files."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def kind_of(path: Path) -> FileKind:
     if suffix not in SUFFIXES:
         expected = ", ".join(sorted([*SUFFIXES, *DATABASE_SUFFIXES]))
         raise DataError(
-            f"{path} is of a kind that cannot be read. Got {suffix or 'no suffix'}; expected one of {expected}."
+            f"{path} has a type that cannot be read. Got {suffix or 'no suffix'}; expected one of {expected}."
         )
     if path.stat().st_size == 0:
         raise DataError(f"{path} is empty.")

@@ -1,4 +1,4 @@
-"""Describe how a data file is read: what was given, what was assumed, and which cells were changed."""
+"""Describe how a data file is read: which options were given, what was assumed, and which cells were changed."""
 
 from __future__ import annotations
 
