@@ -167,11 +167,13 @@ def _database(options: Namespace, analysis: Analysis) -> Path:
     Raises
     ------
     MlmError, StoreError
-        The data are a table, and the database that holds it is not named or not there.
+        The data are a table, and the database that holds it is not named or not there; or they may not be read.
     """
-    from mlm_ops.analyses.rows import names_a_file, similar_file
+    from mlm_ops.analyses.rows import check_data, names_a_file, similar_file
 
     path: Path | None = options.database
+    if path is None or not path.exists():
+        check_data(analysis)
     if names_a_file(analysis.data):
         if path is None:
             path = Path(options.what).parent / RESULTS_FILE
