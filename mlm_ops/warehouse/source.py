@@ -31,6 +31,9 @@ _EXPECTED_DATA = (
 )
 _NUMERIC = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|FLOAT|DOUBLE|REAL|DECIMAL.*|BIGNUM|VARINT", re.IGNORECASE)
 TEXT = re.compile(r"VARCHAR|ENUM.*|BOOLEAN|UUID|CHAR|STRING|TEXT", re.IGNORECASE)
+#: DuckDB's words for a table that is not there; if a Python variable has its name, DuckDB finds that, perhaps one of
+#: mlm-ops.
+_ABSENT_TABLE = re.compile(r'Table with name "?([^"\n]+?)"? does not exist|Python Object "([^"\n]+)"')
 _SELECT = re.compile(r"\s*(select|from|with)\s", re.IGNORECASE)
 
 
@@ -186,12 +189,11 @@ def open_source(
     relation = f"{relation} as {identifier(_FRAME)}"
     try:
         description_rows = query(f"describe select * from {relation}").fetchall()
-    except duckdb.CatalogException as error:
-        raise DataError(no_such_table(description, connection)) from error
     except duckdb.Error as error:
-        if "Python Object" in str(error):
-            # if there is no such table, DuckDB looks for a Python variable of the name, and finds one of mlm-ops
-            raise DataError(no_such_table(description, connection)) from error
+        if (absent := _ABSENT_TABLE.search(str(error))) is not None:
+            # the table of a SELECT is named; where its name is the data, it is written as the user wrote it
+            what = description if description.startswith("table ") else f"table {absent[1] or absent[2]}"
+            raise DataError(no_such_table(what, connection)) from error
         if "closed" in str(error).lower():
             raise DataError("The connection is closed. Open the database again, or pass another connection.") from error
         raise DataError(f"Cannot read {description}: {why_it_failed(error)}") from error

@@ -220,6 +220,20 @@ def test_whether_a_file_is_there_is_not_told(name: str, place: Path, connection:
             open_rows(found, connection)
 
 
+def test_a_missing_table_of_a_select_is_named(place: Path, connection: duckdb.DuckDBPyConnection) -> None:
+    tables = "The database holds e, frame, other, t, marts.v."
+    for select, sentence in {
+        "select * from nosuch n join t using (g)": f"Table nosuch does not exist. {tables}",
+        "with a as (from t) select * from a, oter": f"Table oter does not exist. Did you mean 'other'? {tables}",
+        "from marts.w": f"Table w does not exist. {tables}",
+        "select zz from t": 'Cannot read the SELECT: Binder Error: Referenced column "zz" not found in FROM clause!',
+        "from sandbox": f"Table sandbox does not exist. {tables}",
+    }.items():
+        with pytest.raises(DataError) as caught:
+            open_rows(analysis(select, folders=(place,)), connection)
+        assert str(caught.value) == sentence
+
+
 def test_nothing_is_opened_before_the_check(place: Path) -> None:
     """A pipe that nobody writes to would be waited for."""
     os.mkfifo(place.parent / "pipe.csv")
