@@ -42,6 +42,7 @@ class Event(StrEnum):
     WAITED = "waited_for_database"
     READ = "file_read"
     CENTERED = "rows_centered"
+    REBUILT = "partitions_read_again"
     COLLECTED = "moments_collected"
     FITTED = "model_fitted"
     WRITTEN = "run_written"

@@ -151,7 +151,12 @@ def fit(options: argparse.Namespace) -> int:
     from mlm_ops.cli.fit import fit_analysis_file, fit_formula, fit_mplus
 
     run_id = str(uuid.uuid4())
-    with logging_to(options.log), on_event(Event.READ, _tell), whole_run(run_id):
+    with (
+        logging_to(options.log),
+        on_event(Event.READ, _tell),
+        on_event(Event.REBUILT, _tell),
+        whole_run(run_id),
+    ):
         if options.what.lower().endswith(ANALYSIS_SUFFIXES):
             return fit_analysis_file(options, run_id, tell=_tell)
         if options.what.lower().endswith(".inp"):
