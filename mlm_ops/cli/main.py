@@ -33,6 +33,7 @@ TRACEBACK = "MLM_TRACEBACK"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status; an error that a user can correct is a sentence on standard error."""
+    _open_closed_output()
     _print_any_character()
     try:
         with _exit_on_interrupt():
@@ -76,6 +77,16 @@ def _command(arguments: Sequence[str]) -> int:
         parser.print_help(sys.stderr)
         return EXIT_BAD_INPUT
     return _COMMANDS[options.command](options)
+
+
+def _open_closed_output() -> None:
+    """Let what is printed go nowhere where standard output or error is closed, as by ``>&-``.
+
+    Python has None for them then, and the next file that is opened, perhaps a database, would get their number.
+    """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
 
 
 def _print_any_character() -> None:

@@ -30,6 +30,25 @@ def mlm(*arguments: object, cwd: Path, **environment: str) -> subprocess.Complet
     )
 
 
+def test_a_closed_output_is_no_fault(tmp_path):
+    with duckdb.connect(str(tmp_path / "k.db")) as connection:
+        connection.execute(f"create table students as from '{HSB}' limit 500")
+    (tmp_path / "k.yaml").write_text(ANALYSIS)
+    for words in (
+        "fit k.yaml --database k.db",
+        "show --database k.db",
+        "show --database k.db --table random_effects --all",
+        "export --table icc --format csv --database k.db",
+        "centering k.yaml --database k.db",
+    ):
+        for closed in (">&-", ">&- 2>&-"):
+            command = f"exec {sys.executable} -m mlm_ops {words} {closed}"
+            done = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True)
+            assert (done.returncode, done.stderr) == (0, "")
+    with duckdb.connect(str(tmp_path / "k.db"), read_only=True) as connection:
+        assert connection.execute("select count(*) from mlm.runs").fetchall() == [(2,)]
+
+
 def test_without_a_command_there_is_help(capsys):
     assert cli.main([]) == 2
     said = capsys.readouterr()
