@@ -45,6 +45,7 @@ class Event(StrEnum):
     REBUILT = "partitions_read_again"
     COLLECTED = "moments_collected"
     FITTED = "model_fitted"
+    NO_BASELINE = "baseline_not_found"
     WRITTEN = "run_written"
     NOT_CONTINUED = "copy_built_anew"
     PUBLISHED = "results_published"

@@ -166,6 +166,7 @@ def fit(options: argparse.Namespace) -> int:
         logging_to(options.log),
         on_event(Event.READ, _tell),
         on_event(Event.REBUILT, _tell),
+        on_event(Event.NO_BASELINE, _tell),
         whole_run(run_id),
     ):
         if options.what.lower().endswith(ANALYSIS_SUFFIXES):
