@@ -25,6 +25,8 @@ from mlm_ops.warehouse.row_filter import condition, filter_fault
 from mlm_ops.warehouse.sql import identifier, literal
 
 _FRAME = "mlm_rows"
+#: Names that are compared with those of all columns, which takes time.
+_MOST_HINTS = 30
 _EXPECTED_DATA = (
     "a polars, Arrow or pandas frame, a DuckDB relation, the path of a CSV or Parquet file, or a table name with "
     "connection="
@@ -145,10 +147,10 @@ class Source:
                 "one of them."
             )
         many = len(missing) > 1
-        hints = {name: near for name in missing if (near := nearest(name, self.types))}
+        hints = {name: near for name in missing[:_MOST_HINTS] if (near := nearest(name, self.types))}
         meant = ", ".join(f"{near!r} for {name!r}" if many else repr(near) for name, near in hints.items())
         raise DataError(
-            f"Column{'s' * many} {', '.join(map(repr, missing))} {'are' if many else 'is'} not in {self.table}."
+            f"Column{'s' * many} {list_names(map(repr, missing))} {'are' if many else 'is'} not in {self.table}."
             + (f" Did you mean {meant}?" if meant else "")
             + f" Its columns are {list_names(self.types)}."
         )
