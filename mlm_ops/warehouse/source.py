@@ -279,7 +279,7 @@ def _rows_of(
     try:
         private.register(_FRAME, data)
     except Exception as error:  # DuckDB's own, TypeError or RuntimeError, depending on the object
-        raise not_a_table(data) from error
+        raise not_a_table(data, lambda column: private.register(_FRAME, column)) from error
     return identifier(_FRAME), "the data", private.execute, None
 
 
@@ -306,8 +306,20 @@ def is_polars(data: Any) -> bool:
     return not kinds.isdisjoint({("polars", "DataFrame"), ("polars", "LazyFrame")})
 
 
-def not_a_table(data: Any) -> DataError:
-    """Return the error for an object that is not a table."""
+def not_a_table(data: Any, read: Callable[[Any], object] | None = None) -> DataError:
+    """Return the error for an object that is not a table, or of which `read` does not take a column."""
+    names = getattr(data, "column_names", None) or getattr(data, "columns", None)
+    if read is not None and names is not None and hasattr(data, "__getitem__"):
+        for name in names:
+            try:
+                column = data.select([name]) if hasattr(data, "select") else data[[name]]
+                read(column)
+            except Exception:  # as of the whole, depending on the object
+                kind = getattr(data[name], "dtype", None) or getattr(data[name], "type", "unknown")
+                return DataError(
+                    f"Column {name!r} is of the type {kind}, which cannot be read. Convert it to numbers or text, or "
+                    "leave it out."
+                )
     return DataError(f"The data are not a table. Got {value_text(data)}; expected {_EXPECTED_DATA}.")
 
 
