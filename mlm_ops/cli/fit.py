@@ -8,7 +8,7 @@ import os
 import shlex
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -53,7 +53,7 @@ def fit_formula(options: Namespace) -> int:
     values = {name: getattr(options, name) for name in _OF_FORMULAS}
     settings: dict[str, Any] = {name: value for name, value in values.items() if value is not None}
     if options.covariance is not None:
-        settings["covariance"] = dict(map(_structure, options.covariance))
+        settings["covariance"] = _structures(options.covariance)
     try:
         with_rows(options, lambda rows, connection: show(fit(options.what, rows, connection=connection, **settings)))
     except FormulaError as error:
@@ -86,6 +86,19 @@ def fit_mplus(options: Namespace) -> int:
     else:
         with_rows(options, show)
     return 0
+
+
+def _structures(texts: Sequence[str]) -> dict[str, Any]:
+    """Read --covariance, which names each group once."""
+    structures: dict[str, Any] = {}
+    for group, structure in map(_structure, texts):
+        if group in structures:
+            raise MlmError(
+                f"--covariance names each group once. Got {group} as {structures[group]} and as {structure}; leave one "
+                "out."
+            )
+        structures[group] = structure
+    return structures
 
 
 def _structure(text: str) -> tuple[str, Any]:

@@ -16,7 +16,14 @@ from mlm_ops.language.option_values import is_text, value_text
 from mlm_ops.language.spelling import did_you_mean, list_names, nearest
 from mlm_ops.warehouse.faults import why_it_failed
 from mlm_ops.warehouse.files.folders import is_parquet_folder
-from mlm_ops.warehouse.files.kinds import is_data_file, is_database
+from mlm_ops.warehouse.files.kinds import (
+    OTHER_SUFFIXES,
+    is_data_file,
+    is_database,
+    kind_of,
+    refuse_address,
+    suffix_of,
+)
 from mlm_ops.warehouse.files.read import read_file
 from mlm_ops.warehouse.files.reading import FileOptions, Reading
 from mlm_ops.warehouse.ownership import DESCRIPTION, SCHEMAS, TABLE_SUFFIXES
@@ -258,11 +265,15 @@ def _rows_of(
 ) -> tuple[str, str, Callable[[str], Any], Reading | None]:
     """Return the text after FROM, a description for messages, the function that runs a query, and a file's reading."""
     require_text(data)
+    if isinstance(data, str):
+        refuse_address(data)
     if isinstance(data, Path) or (isinstance(data, str) and is_path(data, connection)):
         private, reading = read_file(data, _FRAME, options, columns)
         return identifier(_FRAME), str(data), private.execute, reading
     if isinstance(data, str):
         if connection is None:
+            if suffix_of(data) in OTHER_SUFFIXES and not is_select(data):
+                kind_of(Path(data))  # which says what is read, or that there is no such file
             raise DataError(
                 f"A table name or SELECT needs a connection. Got {data!r} alone; pass connection=, or the path of a "
                 "CSV or Parquet file."
