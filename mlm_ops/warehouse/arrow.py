@@ -62,7 +62,7 @@ def _with_types_of_duckdb(frame: pl.DataFrame) -> pl.DataFrame:
         except pl.exceptions.InvalidOperationError as error:
             kind, values = frame.schema[name], frame[name]
             raise DataError(
-                f"Column {name!r} is of the type {kind}, with values from {values.min()} to {values.max()}, which "
+                f"Column {name!r} is of the type {kind}, with values from {values.min()!r} to {values.max()!r}, which "
                 "are too large to be read. Make it a text, or leave it out."
             ) from error
     return frame
