@@ -5,10 +5,14 @@ A singular or unconverged fit is a result with flags, never an error.
 """
 
 import logging
+import re
 from collections.abc import Sequence
 
-#: The most characters of a message; the middle of a longer one, which repeats some long input, is left out.
-LONGEST_MESSAGE = 10_000
+#: The most characters of a message, and of a word in it, such as a path; the middle of a longer one, which repeats some
+#: long input, is left out.
+LONGEST_MESSAGE, LONGEST_WORD = 4_000, 400
+KEPT_OF_WORD = 100
+_LONG_WORD = re.compile(rf"\S{{{LONGEST_WORD + 1},}}")
 #: Python's errors of numbers that nobody foresaw, which are the fault of one model or partition among others; numpy's
 #: LinAlgError is a ValueError.
 UNFORESEEN = (ArithmeticError, ValueError)
@@ -18,7 +22,7 @@ class MlmError(Exception):
     """The base class of all errors that a user can cause and correct."""
 
     def __init__(self, message: object = "") -> None:
-        text = str(message)
+        text = _LONG_WORD.sub(lambda word: f"{word[0][:KEPT_OF_WORD]}…{word[0][-KEPT_OF_WORD:]}", str(message))
         if len(text) > LONGEST_MESSAGE:
             half = LONGEST_MESSAGE // 2
             text = f"{text[:half]} [… {len(text) - 2 * half:,} characters left out …] {text[-half:]}"
@@ -47,8 +51,9 @@ class FormulaError(MlmError):
         The formula, and where in it the error is.
     """
 
-    #: The most characters of the text that are shown around the position of the error.
-    longest = 500
+    #: The most characters of the text that are shown around the position of the error; no word of them is cut, as the
+    #: caret would point beside it.
+    longest = LONGEST_WORD - 100
 
     def __init__(self, message: str, text: str | None = None, position: int | None = None, hint: str = "") -> None:
         self.sentence, self.hint = message, hint

@@ -26,6 +26,9 @@ from mlm_ops.errors import MlmError, StoreError
 
 LOGGER = "mlm_ops"
 STANDARD_ERROR = "-"
+#: What every line of a log has.
+_KEYS = {"time", "level", "event", "run_id", "message"}
+_LONGEST_LINE = 1_000_000
 Fact = str | int | float | bool | None
 
 _LOG = logging.getLogger(LOGGER)
@@ -39,8 +42,10 @@ class Event(StrEnum):
     WAITED = "waited_for_database"
     READ = "file_read"
     CENTERED = "rows_centered"
+    REBUILT = "partitions_read_again"
     COLLECTED = "moments_collected"
     FITTED = "model_fitted"
+    NO_BASELINE = "baseline_not_found"
     WRITTEN = "run_written"
     NOT_CONTINUED = "copy_built_anew"
     PUBLISHED = "results_published"
@@ -239,12 +244,14 @@ def logging_to(target: str | None) -> Iterator[None]:
     Raises
     ------
     StoreError
-        The file cannot be opened.
+        The file cannot be opened, or is no log, such as the analysis file or the data.
     """
     if target is None:
         yield
         return
     try:
+        if target != STANDARD_ERROR:
+            _refuse_other_files(Path(target))
         handler = logging.StreamHandler() if target == STANDARD_ERROR else _LogFile(Path(target), encoding="utf-8")
     except OSError as error:
         raise StoreError(f"The log {target} cannot be written: {error.strerror}. Name another with --log.") from error
@@ -255,6 +262,20 @@ def logging_to(target: str | None) -> Iterator[None]:
     finally:
         with suppress(OSError):
             handler.close()
+
+
+def _refuse_other_files(path: Path) -> None:
+    """Refuse a file whose first line is none of a log's; a file of data may consist of JSON lines, too."""
+    if not path.is_file():
+        return  # a new one, or a pipe or a terminal, which keep nothing
+    with path.open("rb") as file:
+        line = file.readline(_LONGEST_LINE)
+    try:
+        row = json.loads(line or b"{}")
+    except (ValueError, RecursionError):
+        row = None
+    if line and not (isinstance(row, dict) and row.keys() >= _KEYS):
+        raise StoreError(f"{path} is no log of mlm-ops. Name another file with --log; this one was left as it is.")
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -17,7 +18,7 @@ from mlm_ops.warehouse.files.read import load_planned, plan_file
 from mlm_ops.warehouse.files.reading import FileOptions
 from mlm_ops.warehouse.relation import TABLE, named_relation, quoted_table
 from mlm_ops.warehouse.row_filter import condition
-from mlm_ops.warehouse.sandbox import Reach, check_length, checked_select, is_table
+from mlm_ops.warehouse.sandbox import Reach, check_length, checked_select, is_table, tables_named
 from mlm_ops.warehouse.source import Source, is_path, is_select, looks_like_path, no_such_table, open_source
 from mlm_ops.warehouse.sql import qualified
 
@@ -101,7 +102,10 @@ def _table_or_file(analysis: Analysis, connection: duckdb.DuckDBPyConnection) ->
     if is_path(data, connection):
         return reach.place(data)
     if looks_like_path(data):
-        if any(os.path.isdir(folder / data) for folder in reach.folders or [Path()]):
+        places = [folder / data for folder in reach.folders] or [Path(data)]
+        inside = [place for place in places if reach.everything or reach.resolved(place) is not None]
+        # what lies outside of the project is a folder by the end of its name: whether it is there must not be told
+        if any(map(os.path.isdir, inside)) or (not inside and data.endswith(("/", "\\"))):
             return reach.place(data)
         raise DataError(
             f"The data are a file of a kind that is not read. Got {data}; expected a file that ends in "
@@ -125,24 +129,50 @@ def similar_file(data: str, reach: Reach) -> str:
     return ""
 
 
+def check_data(analysis: Analysis) -> None:
+    """Refuse data that are neither a name nor a SELECT, and a SELECT that may not run; nothing is opened.
+
+    Raises
+    ------
+    DataError
+        With what is wrong about the text.
+    """
+    data = analysis.data.strip()
+    if _is_path(data):
+        return
+    check_length(data, "data")
+    relation, _ = named_relation(data)
+    if is_select(data) and not analysis.reach.everything:
+        # which tables there are only the database knows
+        checked_select(f"select * from {relation}", "data", analysis.reach, _plain_names)
+
+
 def names_a_file(data: str) -> bool:
     """Whether data that are named so are a file, unless a database has a table of schema and name such as a.csv.
 
     A SELECT that reads files alone is one too: it needs no database.
     """
     text = data.strip()
-    if is_select(text):
-        return _reads_files_alone(text)
+    return all(map(is_data_file, _tables_of(text))) if is_select(text) else _is_path(text)
+
+
+def _is_path(text: str) -> bool:
     return "\n" not in text and (looks_like_path(text) or (is_data_file(text) and is_path(text, None)))
 
 
-def _reads_files_alone(select: str) -> bool:
-    with duckdb.connect() as connection:
-        try:
-            names = connection.get_table_names(select)
-        except duckdb.Error:
-            return False  # it does not parse, which is said where it is read
-    return all(is_data_file(name) for name in names)
+def _tables_of(select: str) -> tuple[str, ...]:
+    try:
+        return tables_named(select, "data")
+    except DataError:
+        # SQL that is no plain SELECT, which the caller has allowed, needs a database
+        return ("",)
+
+
+def _plain_names(name: str) -> bool:
+    """Whether a quoted name may be a table's with schema and catalog, and is no path or address."""
+    return (
+        TABLE.fullmatch(name) is not None and re.search(r"[/\\:]", name) is None and not is_data_file(name.strip('"'))
+    )
 
 
 def _no_tables(name: str) -> bool:

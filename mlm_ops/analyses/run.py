@@ -137,6 +137,8 @@ def keep_moments(
             analysis.keys,
         )
         done = kept.refresh(partitions)
+        if done.rebuild_reason is not None:
+            tell(Event.REBUILT, f"all partitions by {analysis.partition} were read again: {done.rebuild_reason}")
         _tell_moments(done.moments, started, partitions_read=len(done.scanned), partitions_dropped=len(done.dropped))
     return done
 

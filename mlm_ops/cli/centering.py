@@ -34,9 +34,12 @@ def centering_of_analysis(options: Namespace) -> None:
     """Print the versions of a model of an analysis file, fitted to its rows in a database; nothing is written."""
     refuse_beside_file(options, ("table", "null", "estimator"))
     from mlm_ops.analyses.file.analysis import read_analysis
+    from mlm_ops.analyses.rows import check_data
     from mlm_ops.analyses.run import collect_analysis, fit_analysis_model
 
     analysis = read_analysis(options.what, allow_files=options.allow_files)
+    if options.database is None:
+        check_data(analysis)
     database = database_of_table(options, analysis)
     names = list(analysis.models)
     name = options.model if options.model is not None else next(iter(analysis.centering), names[-1])

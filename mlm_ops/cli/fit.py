@@ -8,7 +8,7 @@ import os
 import shlex
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -52,7 +52,7 @@ def fit_formula(options: Namespace) -> int:
     values = {name: getattr(options, name) for name in _OF_FORMULAS}
     settings: dict[str, Any] = {name: value for name, value in values.items() if value is not None}
     if options.covariance is not None:
-        settings["covariance"] = dict(map(_structure, options.covariance))
+        settings["covariance"] = _structures(options.covariance)
     try:
         with_rows(options, lambda rows, connection: show(fit(options.what, rows, connection=connection, **settings)))
     except FormulaError as error:
@@ -85,6 +85,19 @@ def fit_mplus(options: Namespace) -> int:
     else:
         with_rows(options, show)
     return 0
+
+
+def _structures(texts: Sequence[str]) -> dict[str, Any]:
+    """Read --covariance, which names each group once."""
+    structures: dict[str, Any] = {}
+    for group, structure in map(_structure, texts):
+        if group in structures:
+            raise MlmError(
+                f"--covariance names each group once. Got {group} as {structures[group]} and as {structure}; leave one "
+                "out."
+            )
+        structures[group] = structure
+    return structures
 
 
 def _structure(text: str) -> tuple[str, Any]:
@@ -166,13 +179,15 @@ def _database(options: Namespace, analysis: Analysis) -> Path:
     Raises
     ------
     MlmError, StoreError
-        The data are a table, and the database that holds it is not named or not there.
+        The data are a table, and the database that holds it is not named or not there; or they may not be read.
     """
-    from mlm_ops.analyses.rows import names_a_file
+    from mlm_ops.analyses.rows import check_data, names_a_file
 
+    path: Path | None = options.database
+    if path is None or not path.exists():
+        check_data(analysis)
     if not names_a_file(analysis.data):
         return database_of_table(options, analysis)
-    path: Path | None = options.database
     return Path(options.what).parent / RESULTS_FILE if path is None else path
 
 

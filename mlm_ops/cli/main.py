@@ -33,6 +33,7 @@ TRACEBACK = "MLM_TRACEBACK"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status; an error that a user can correct is a sentence on standard error."""
+    _open_closed_output()
     _print_any_character()
     try:
         with _exit_on_interrupt():
@@ -76,6 +77,16 @@ def _command(arguments: Sequence[str]) -> int:
         parser.print_help(sys.stderr)
         return EXIT_BAD_INPUT
     return _COMMANDS[options.command](options)
+
+
+def _open_closed_output() -> None:
+    """Let what is printed go nowhere where standard output or error is closed, as by ``>&-``.
+
+    Python has None for them then, and the next file that is opened, perhaps a database, would get their number.
+    """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
 
 
 def _print_any_character() -> None:
@@ -151,7 +162,13 @@ def fit(options: argparse.Namespace) -> int:
     from mlm_ops.cli.fit import fit_analysis_file, fit_formula, fit_mplus
 
     run_id = str(uuid.uuid4())
-    with logging_to(options.log), on_event(Event.READ, _tell), whole_run(run_id):
+    with (
+        logging_to(options.log),
+        on_event(Event.READ, _tell),
+        on_event(Event.REBUILT, _tell),
+        on_event(Event.NO_BASELINE, _tell),
+        whole_run(run_id),
+    ):
         if options.what.lower().endswith(ANALYSIS_SUFFIXES):
             return fit_analysis_file(options, run_id, tell=_tell)
         if options.what.lower().endswith(".inp"):

@@ -23,9 +23,10 @@ def with_rows(options: Namespace, use: Callable[[Any, Any], None]) -> None:
     DataError
         The rows cannot be read, or an option does not go with them.
     """
-    from mlm_ops.warehouse.files.kinds import is_database
+    from mlm_ops.warehouse.files.kinds import is_database, refuse_address
     from mlm_ops.warehouse.source import is_select, open_source
 
+    refuse_address(options.data)
     path, is_sql = Path(options.data), is_select(options.data)
     in_database = not is_sql and is_database(path)
     if not in_database:

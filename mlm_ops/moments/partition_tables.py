@@ -16,6 +16,7 @@ from mlm_ops.moments.needs import Needs
 from mlm_ops.moments.record import Moments, Schema
 from mlm_ops.moments.residual import ResidualMoments
 from mlm_ops.moments.scan import as_residual, by_part, moments_query, residual_query
+from mlm_ops.moments.storage import StoredMoments
 from mlm_ops.moments.stored_tables import sibling, table_claim
 from mlm_ops.moments.survey import count_parts, survey_partitions
 from mlm_ops.warehouse.faults import first_line
@@ -152,9 +153,48 @@ class Parts:
         import duckdb
 
         try:
-            return str(self.connection.execute(f"select origin from {self._origin}").fetchall()[0][0])
-        except duckdb.CatalogException:
+            rows = self.connection.execute(f"select origin from {self._origin}").fetchall()
+        except (duckdb.CatalogException, duckdb.BinderException):
             return None
+        return str(rows[0][0]) if len(rows) == 1 else None
+
+    def disagreement(self, stored: StoredMoments) -> str | None:
+        """Return a clause about stored tables that do not belong together; None where their counts agree.
+
+        Somebody may have deleted rows of them, or a table. Every refresh leaves one number of rows in all of them.
+        """
+        import duckdb
+
+        total = quoted_table(self.table)
+        residual = [
+            (sibling(self.table, f"residual_{i}"), self._residual_table(i)) for i in range(len(stored.residuals))
+        ]
+        try:
+            # by its place, as columns of the total are named for the groups, one of which may be called n
+            n_total = self._sum(
+                total, self.connection.execute(f"describe {total}").fetchall()[len(stored.schema.keys)][0]
+            )
+            sums = [(total, n_total, self._parts)] + [
+                (quoted_table(own), self._sum(quoted_table(own), "n"), parts) for own, parts in residual
+            ]
+            for own, n, parts in sums:
+                if n != self._sum(parts, "n"):
+                    return f"{own} has other rows than {parts}"
+            complete = dict(self.connection.execute(f"select part, sum(n) from {self._parts} group by part").fetchall())
+            facts = self.connection.execute(f"select part, n_rows, missing from {self._facts}").fetchall()
+        except (duckdb.CatalogException, duckdb.BinderException) as error:
+            return f"the stored tables cannot be read: {first_line(error)}"
+        agree = sum(n for _, n, _ in facts) == stored.text["n_rows"]
+        agree &= complete.keys() <= {part for part, _, _ in facts}
+        for part, n_rows, missing in facts:
+            # a row may miss several values, so that the complete rows lie between two numbers
+            gaps = [0, *json.loads(missing).values()]
+            agree &= n_rows - sum(gaps) <= complete.get(part, 0) <= n_rows - max(gaps)
+        return None if agree else f"{self._parts} has other rows than {self._facts} counts"
+
+    def _sum(self, table: str, column: str) -> float:
+        rows = self.connection.execute(f"select coalesce(sum({identifier(column)}), 0) from {table}").fetchall()
+        return float(rows[0][0])
 
     def names(self) -> list[str]:
         """Return the names of the stored partitions."""

@@ -28,6 +28,7 @@ from mlm_ops.moments.scan import (
     varying_constants,
 )
 from mlm_ops.moments.storage import (
+    AbsentMomentsError,
     StoredMoments,
     describe_update,
     load_moments,
@@ -121,12 +122,12 @@ class Partitions:
     def _refresh(self, needs: Needs, names: Sequence[str] | None) -> Refresh:
         claim_tables(self.connection, self.table)
         # before the transaction, which a query of a table that does not exist would end
-        before = read_description(self.connection, self.table) if self._parts.exist() else None
+        before, why = self._stored()
         origin = self._parts.read_origin()
         part_names = None if names is None else self._parts.names_of(self.source, names)
         with transaction(self.connection):
             if before is None:
-                return self._build(needs, None)
+                return self._build(needs, why)
             if origin != self._parts.origin_of(self.source):
                 return self._build(needs, "the data, the row filter or the partition column are others")
             if not self._match(before, needs):
@@ -136,6 +137,18 @@ class Partitions:
             if not part_names:
                 return Refresh(self._load, (), (), None)
             return self._update(Totals(self.connection, before), needs, part_names)
+
+    def _stored(self) -> tuple[StoredMoments | None, str | None]:
+        """Return what describes the stored moments; None without any, and where they cannot be trusted, and why."""
+        if not self._parts.exist():
+            return None, None
+        try:
+            stored = read_description(self.connection, self.table)
+        except AbsentMomentsError:
+            return None, "the stored moments have lost their description"
+        if (reason := self._parts.disagreement(stored)) is not None:
+            return None, reason
+        return stored, None
 
     def _load(self) -> Moments:
         return load_moments(self.connection, self.table)

@@ -51,6 +51,10 @@ UNORDERED = 3
 _UNORDERED_DESCRIPTION = f"description_{UNORDERED}"
 
 
+class AbsentMomentsError(DataError):
+    """A table of moments, or what describes it, is not there; they can be collected again."""
+
+
 def save_moments(connection: duckdb.DuckDBPyConnection, moments: Moments, table: str) -> None:
     """Write moments to `table`, and their description to ``<table>_description``, in one transaction.
 
@@ -198,7 +202,7 @@ def read_description(connection: duckdb.DuckDBPyConnection, table: str) -> Store
     # an mlm-ops before version 3 that collects the moments again leaves the other table as it is
     rows = rows or _read_text(connection, table, _UNORDERED_DESCRIPTION)
     if not rows:
-        raise DataError(f"The description of {table} is empty. Collect the moments again.")
+        raise AbsentMomentsError(f"The description of {table} is empty. Collect the moments again.")
     text = json.loads(rows[0][0])
     if (version := text.get("version", 1)) > UNORDERED:
         raise DataError(
@@ -303,7 +307,7 @@ def read_moments(connection: duckdb.DuckDBPyConnection, stored: StoredMoments, q
 
 
 def _no_moments(table: str) -> DataError:
-    return DataError(f"There are no moments in table {table!r}. Collect them first.")
+    return AbsentMomentsError(f"There are no moments in table {table!r}. Collect them first.")
 
 
 def _residual_frame(moments: ResidualMoments) -> pl.DataFrame:

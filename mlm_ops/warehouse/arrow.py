@@ -16,6 +16,8 @@ from mlm_ops.errors import DataError
 from mlm_ops.warehouse.faults import first_line, why_it_failed
 
 _SCANS_STREAMS_AGAIN = tuple(int(part) for part in duckdb.__version__.split(".")[:2]) >= (1, 5)
+#: Types that DuckDB cannot read from polars, each with one that has the same values; of no values any type has them.
+_READABLE = {pl.Null: pl.Float64, pl.Float16: pl.Float32, pl.Int128: pl.Int64, pl.UInt128: pl.Int64}
 
 
 class ArrowStream:
@@ -36,8 +38,34 @@ class ArrowStream:
 
 
 def scannable(frame: pl.DataFrame) -> Any:
-    """What DuckDB can scan again and again: before 1.5 it read a stream once only, and a query may read rows twice."""
+    """What DuckDB can scan again and again: before 1.5 it read a stream once only, and a query may read rows twice.
+
+    Raises
+    ------
+    DataError
+        A column has whole numbers beyond those that DuckDB reads from polars.
+    """
+    frame = _with_types_of_duckdb(frame)
     return ArrowStream(frame) if _SCANS_STREAMS_AGAIN else frame.to_arrow()
+
+
+def _with_types_of_duckdb(frame: pl.DataFrame) -> pl.DataFrame:
+    """Convert columns of types that DuckDB cannot read from polars; their values stay what they are."""
+    types = {
+        name: readable
+        for name, kind in frame.schema.items()
+        if (readable := _READABLE.get(kind.base_type())) is not None
+    }
+    for name, readable in types.items():
+        try:
+            frame = frame.with_columns(pl.col(name).cast(readable))
+        except pl.exceptions.InvalidOperationError as error:
+            kind, values = frame.schema[name], frame[name]
+            raise DataError(
+                f"Column {name!r} is of the type {kind}, with values from {values.min()!r} to {values.max()!r}, which "
+                "are too large to be read. Make it a text, or leave it out."
+            ) from error
+    return frame
 
 
 def collected(frame: pl.DataFrame | pl.LazyFrame) -> pl.DataFrame:

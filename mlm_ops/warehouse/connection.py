@@ -202,7 +202,13 @@ def is_database_file(path: Path) -> bool:
             start = file.read(12)
     except OSError:
         return True  # DuckDB's own error says why it cannot be opened
-    return not start or start[8:].startswith(b"DUCK"[: max(len(start) - 8, 0)])
+    if len(start) == 12:
+        return start[8:] == b"DUCK"
+    try:
+        # of a database that was cut off so early only its checksum is left, which is no text
+        return not start or not "".join(start.decode().split()).isprintable()
+    except UnicodeDecodeError:
+        return True
 
 
 def _refuse_other_files(path: Path) -> None:

@@ -172,6 +172,11 @@ def sentence_of(error: BaseException) -> str | None:
         return "There is not enough memory. Close other programs, or take fewer rows or smaller models."
     if isinstance(error, RecursionError):
         return "Something is nested too deeply to be read. Take it apart."
+    if isinstance(error, UnicodeEncodeError) and error.encoding.lower().replace("-", "") != "utf8":
+        return (
+            f"A character cannot be written in the encoding {error.encoding}: {error.object[error.start]!a}. Set "
+            "PYTHONIOENCODING=utf-8, or the terminal's encoding to UTF-8."
+        )
     if isinstance(error, UnicodeError):
         return f"A text cannot be read or written: {first_line(error)}. Save the file as UTF-8, or rename it."
     if isinstance(error, ArithmeticError) or type(error).__name__ == "LinAlgError":

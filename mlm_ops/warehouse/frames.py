@@ -39,7 +39,7 @@ def read_rows(data: Any, connection: duckdb.DuckDBPyConnection | None = None) ->
     try:
         return pl.DataFrame(data)
     except Exception as error:  # any error that an unknown object raises when it is read
-        raise not_a_table(data) from error
+        raise not_a_table(data, pl.DataFrame) from error
 
 
 def _as_frame(relation: duckdb.DuckDBPyRelation) -> pl.DataFrame:

@@ -57,7 +57,7 @@ def named_relation(text: str) -> tuple[str, str]:
         if stripped.startswith("(") and (whole := _selected(stripped)) is not None:
             return f"({whole}\n)", "the SELECT"
         path = stripped.strip("'\"")
-        if is_data_file(path):
+        if is_data_file(path) and not {"'", '"'}.intersection(path):
             raise DataError(
                 f"The relation is a table name or one SELECT. Got the path {path}; write it as a SELECT: "
                 f"from {literal(path)}."

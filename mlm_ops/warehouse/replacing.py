@@ -14,12 +14,24 @@ import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mlm_ops.errors import StoreError
 from mlm_ops.warehouse.connection import BusyError, make_folder, retry_while_busy
+
+#: How the files begin that are written under each ending, behind white space; of other text nothing is known.
+_BEGINNINGS: Mapping[str, bytes] = {
+    ".html": b"<",
+    ".htm": b"<",
+    ".svg": b"<",
+    ".png": b"\x89PNG",
+    ".pdf": b"%PDF",
+    ".parquet": b"PAR1",
+    ".docx": b"PK",
+}
+_LOOKED_AT = 4096
 
 
 @contextmanager
@@ -48,6 +60,57 @@ def replacing(
         check(target)
         with new_version(destination) as building:
             yield building
+
+
+def check_kind(destination: Path | str, endings: Sequence[str], what: str) -> None:
+    """Refuse to write a file where another kind of file is, such as a database or an analysis file.
+
+    Parameters
+    ----------
+    endings
+        Those that the name may have, and the name of the file that it is a link to.
+    what
+        The file that is to be written, for the message: ``A picture``.
+
+    Raises
+    ------
+    StoreError
+        Nothing is then changed.
+    """
+    path = Path(destination)
+    *others, last = endings
+    expected, ending = (f"{', '.join(others)} or {last}", "one of these endings") if others else (last, "this ending")
+    if path.suffix.lower() not in endings:
+        raise StoreError(f"{what} is saved as {expected}. Got {path.name}; give it {ending}.")
+    target = Path(os.path.realpath(path))
+    if target.suffix.lower() not in endings:
+        raise StoreError(f"{path} is a link to {target}, and {what.lower()} is saved as {expected}. Name another file.")
+    if target.exists() and not _is_of_kind(target):
+        raise StoreError(
+            f"{path} is there, and is no file of the kind {target.suffix.lower()}. Name another file; this one was "
+            "left as it is."
+        )
+
+
+def _is_of_kind(file: Path) -> bool:
+    """Whether a file that is there may have been written under its ending; an empty one may."""
+    if not file.is_file():
+        return False
+    with file.open("rb") as content:
+        start = content.read(_LOOKED_AT)
+    begins = _BEGINNINGS.get(file.suffix.lower())
+    # every database has zeros at its start, and no text has
+    return (
+        b"\0" not in start if begins is None else not start or start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(begins)
+    )
+
+
+@contextmanager
+def new_file(destination: Path | str, endings: Sequence[str], what: str) -> Iterator[Path]:
+    """Do what `new_version` does for a file whose name a user gave, unless `check_kind` refuses."""
+    check_kind(destination, endings, what)
+    with new_version(destination) as building:
+        yield building
 
 
 @contextmanager

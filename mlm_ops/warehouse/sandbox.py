@@ -13,6 +13,7 @@ it, views of its owner may read files, and results are published by attaching a 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -63,6 +64,8 @@ _MODIFIERS = frozenset({"DISTINCT_MODIFIER", "LIMIT_MODIFIER", "LIMIT_PERCENT_MO
 _QUERY_PARTS = _QUERY_NODES | _FROM_NODES | _ORDERS | _MODIFIERS
 _SYSTEM_SCHEMAS = frozenset({"information_schema", "pg_catalog"})
 _SYSTEM_PREFIXES = ("duckdb_", "pg_", "pragma_", "sqlite_")
+#: Names that DuckDB never takes for a file or an address, so that they may be those of a WITH, or of no table at all.
+_PLAIN_NAME = re.compile(r"[\w $-]+")
 
 
 @dataclass(frozen=True)
@@ -164,6 +167,22 @@ def checked_select(text: str, what: str, reach: Reach, tables: Callable[[str], b
             )
         files += _put_file_path(node, reach, tables)
     return _sql_of_tree(tree, what) if files else text
+
+
+def tables_named(text: str, what: str) -> tuple[str, ...]:
+    """Return the tables and files that a SELECT names after FROM and JOIN; it is parsed, and nothing is opened.
+
+    A name that a WITH defines is none of them, nor is the argument of a function.
+
+    Raises
+    ------
+    DataError
+        The text is not a SELECT.
+    """
+    nodes = list(_nodes(_tree(text, what)))
+    own_names = {str(entry["key"]).lower() for node in nodes for entry in (node.get("cte_map") or {}).get("map", ())}
+    names = [".".join(_path(node)) for node in nodes if node.get("type") == "BASE_TABLE"]
+    return tuple(name for name in names if name.lower() not in own_names)
 
 
 def is_table(connection: duckdb.DuckDBPyConnection, name: str) -> bool:
@@ -293,8 +312,8 @@ def _refused_table(node: Node, reach: Reach, tables: Callable[[str], bool]) -> s
     lowered = [part.lower() for part in path]
     if _SYSTEM_SCHEMAS.intersection(lowered) or lowered[-1] in _system_views():
         return f"{name}, which describes the database system"
-    # DuckDB joins the parts of a name when it looks for a file, and the name of a data file has a dot
-    if "." not in name or tables(qualified(*path)) or _project_file(name, reach):
+    # DuckDB joins the parts of a name when it looks for a file, and says of one whether it is there
+    if _PLAIN_NAME.fullmatch(name) or tables(qualified(*path)) or _project_file(name, reach):
         return None
     return f"{name}, which is not a table of the database"
 

@@ -17,7 +17,14 @@ from mlm_ops.language.spelling import did_you_mean, list_names, nearest
 from mlm_ops.warehouse.connection import database_path
 from mlm_ops.warehouse.faults import why_it_failed
 from mlm_ops.warehouse.files.folders import is_parquet_folder
-from mlm_ops.warehouse.files.kinds import is_data_file, is_database
+from mlm_ops.warehouse.files.kinds import (
+    OTHER_SUFFIXES,
+    is_data_file,
+    is_database,
+    kind_of,
+    refuse_address,
+    suffix_of,
+)
 from mlm_ops.warehouse.files.read import read_file
 from mlm_ops.warehouse.files.reading import FileOptions, Reading
 from mlm_ops.warehouse.ownership import DESCRIPTION, SCHEMAS, TABLE_SUFFIXES
@@ -27,10 +34,15 @@ from mlm_ops.warehouse.sql import identifier, literal
 from mlm_ops.warehouse.types import NUMERIC, TEXT
 
 _FRAME = "mlm_rows"
+#: Names that are compared with those of all columns, which takes time.
+_MOST_HINTS = 30
 _EXPECTED_DATA = (
     "a polars, Arrow or pandas frame, a DuckDB relation, the path of a CSV or Parquet file, or a table name with "
     "connection="
 )
+#: DuckDB's words for a table that is not there; if a Python variable has its name, DuckDB finds that, perhaps one of
+#: mlm-ops.
+_ABSENT_TABLE = re.compile(r'Table with name "?([^"\n]+?)"? does not exist|Python Object "([^"\n]+)"')
 _SELECT = re.compile(r"\s*(select|from|with)\s", re.IGNORECASE)
 
 
@@ -141,10 +153,10 @@ class Source:
                 f"Columns {other!r} and {twin!r} differ only in letter case, which DuckDB ignores. Rename one of them."
             )
         many = len(missing) > 1
-        hints = {name: near for name in missing if (near := nearest(name, self.types))}
+        hints = {name: near for name in missing[:_MOST_HINTS] if (near := nearest(name, self.types))}
         meant = ", ".join(f"{near!r} for {name!r}" if many else repr(near) for name, near in hints.items())
         raise DataError(
-            f"Column{'s' * many} {', '.join(map(repr, missing))} {'are' if many else 'is'} not in {self.table}."
+            f"Column{'s' * many} {list_names(map(repr, missing))} {'are' if many else 'is'} not in {self.table}."
             + (f" Did you mean {meant}?" if meant else "")
             + f" Its columns are {list_names(self.types)}."
         )
@@ -185,12 +197,11 @@ def open_source(
     relation = f"{relation} as {identifier(_FRAME)}"
     try:
         description_rows = query(f"describe select * from {relation}").fetchall()
-    except duckdb.CatalogException as error:
-        raise DataError(no_such_table(description, connection)) from error
     except duckdb.Error as error:
-        if "Python Object" in str(error):
-            # if there is no such table, DuckDB looks for a Python variable of the name, and finds one of mlm-ops
-            raise DataError(no_such_table(description, connection)) from error
+        if (absent := _ABSENT_TABLE.search(str(error))) is not None:
+            # the table of a SELECT is named; where its name is the data, it is written as the user wrote it
+            what = description if description.startswith("table ") else f"table {absent[1] or absent[2]}"
+            raise DataError(no_such_table(what, connection)) from error
         if "closed" in str(error).lower():
             raise DataError("The connection is closed. Open the database again, or pass another connection.") from error
         raise DataError(f"Cannot read {description}: {why_it_failed(error)}") from error
@@ -253,11 +264,15 @@ def _rows_of(
 ) -> tuple[str, str, Callable[[str], Any], Reading | None]:
     """Return the text after FROM, a description for messages, the function that runs a query, and a file's reading."""
     require_text(data)
+    if isinstance(data, str):
+        refuse_address(data)
     if isinstance(data, Path) or (isinstance(data, str) and is_path(data, connection)):
         private, reading = read_file(data, _FRAME, options, columns)
         return identifier(_FRAME), str(data), private.execute, reading
     if isinstance(data, str):
         if connection is None:
+            if suffix_of(data) in OTHER_SUFFIXES and not is_select(data):
+                kind_of(Path(data))  # which says what is read, or that there is no such file
             raise DataError(
                 f"A table name or SELECT needs a connection. Got {data!r} alone; pass connection=, or the path of a "
                 "CSV or Parquet file."
@@ -274,7 +289,7 @@ def _rows_of(
     try:
         private.register(_FRAME, data)
     except Exception as error:  # DuckDB's own, TypeError or RuntimeError, depending on the object
-        raise not_a_table(data) from error
+        raise not_a_table(data, lambda column: private.register(_FRAME, column)) from error
     return identifier(_FRAME), "the data", private.execute, None
 
 
@@ -301,8 +316,20 @@ def is_polars(data: Any) -> bool:
     return not kinds.isdisjoint({("polars", "DataFrame"), ("polars", "LazyFrame")})
 
 
-def not_a_table(data: Any) -> DataError:
-    """Return the error for an object that is not a table."""
+def not_a_table(data: Any, read: Callable[[Any], object] | None = None) -> DataError:
+    """Return the error for an object that is not a table, or of which `read` does not take a column."""
+    names = getattr(data, "column_names", None) or getattr(data, "columns", None)
+    if read is not None and names is not None and hasattr(data, "__getitem__"):
+        for name in names:
+            try:
+                column = data.select([name]) if hasattr(data, "select") else data[[name]]
+                read(column)
+            except Exception:  # as of the whole, depending on the object
+                kind = getattr(data[name], "dtype", None) or getattr(data[name], "type", "unknown")
+                return DataError(
+                    f"Column {name!r} is of the type {kind}, which cannot be read. Convert it to numbers or text, or "
+                    "leave it out."
+                )
     return DataError(f"The data are not a table. Got {value_text(data)}; expected {_EXPECTED_DATA}.")
 
 

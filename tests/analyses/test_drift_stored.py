@@ -13,6 +13,7 @@ from mlm_ops.analyses.run import fit_analysis
 from mlm_ops.analyses.store.layout import create_results
 from mlm_ops.analyses.store.run_facts import run_facts
 from mlm_ops.analyses.store.runs import Run, publish, read_latest, write_run
+from mlm_ops.cli.main import main
 from mlm_ops.plugins.dagster.checks import no_drift
 
 HSB = Path(__file__).parents[1] / "specification" / "reference" / "data" / "hsb.csv"
@@ -184,3 +185,19 @@ def test_influences_that_an_earlier_mlm_ops_stored_a_row_a_number_become_lists(c
     assert own == sorted(row[:5] for row in lists)
     assert len(lists) == 480
     connection.execute("rollback")
+
+
+def test_a_baseline_that_is_no_run_is_told(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    text = FILE.replace("data: rows", f"data: {HSB.name}")
+    (tmp_path / "a.yaml").write_text(f"{text}history: {{baseline: no-such-run}}\n")
+    (tmp_path / HSB.name).write_bytes(HSB.read_bytes())
+    sentence = (
+        "analysis hsb: no finished run is the baseline 'no-such-run', so that nothing is compared with it. Name one in "
+        "history.baseline: first, "
+    )
+    assert main(["fit", "a.yaml"]) == 0
+    assert sentence in capsys.readouterr().err
+    (tmp_path / "a.yaml").write_text(text)
+    assert main(["fit", "a.yaml"]) == 0
+    assert "no finished run" not in capsys.readouterr().err

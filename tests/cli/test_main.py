@@ -19,6 +19,7 @@ from mlm_ops.analyses.store.schema import TABLES
 from mlm_ops.analyses.store.version import VIEWS_OF_LISTS
 from mlm_ops.cli import main as cli
 from mlm_ops.cli.terminal import OVERVIEW
+from mlm_ops.errors import DataError
 from tests.analyses.test_store import holder
 from tests.cli.conftest import ANALYSIS, HSB
 
@@ -27,6 +28,62 @@ def mlm(*arguments: object, cwd: Path, **environment: str) -> subprocess.Complet
     command = [sys.executable, "-m", "mlm_ops", *map(str, arguments)]
     return subprocess.run(
         command, cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True, stdin=subprocess.DEVNULL
+    )
+
+
+def test_a_closed_output_is_no_fault(tmp_path):
+    with duckdb.connect(str(tmp_path / "k.db")) as connection:
+        connection.execute(f"create table students as from '{HSB}' limit 500")
+    (tmp_path / "k.yaml").write_text(ANALYSIS)
+    for words in (
+        "fit k.yaml --database k.db",
+        "show --database k.db",
+        "show --database k.db --table random_effects --all",
+        "export --table icc --format csv --database k.db",
+        "centering k.yaml --database k.db",
+    ):
+        for closed in (">&-", ">&- 2>&-"):
+            command = f"exec {sys.executable} -m mlm_ops {words} {closed}"
+            done = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True)
+            assert (done.returncode, done.stderr) == (0, "")
+    with duckdb.connect(str(tmp_path / "k.db"), read_only=True) as connection:
+        assert connection.execute("select count(*) from mlm.runs").fetchall() == [(2,)]
+
+
+def test_an_interrupt_of_the_imports_is_quiet(tmp_path):
+    script = """
+import os, signal, sys
+class Interrupt:
+    def find_spec(self, name, *_):
+        if name == "mlm_ops.cli.main":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupt())
+from mlm_ops.__main__ import run
+run()
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
+
+
+def test_files_that_are_not_read_and_addresses_are_said_as_they_were_given(refused, tmp_path):
+    address = (
+        "Data are files of this machine. Got the address https://example.com/x.csv; download the file, and name it"
+    )
+    assert refused("fit", "y ~ x", "https://example.com/x.csv") == f"mlm: {address} here.\n"
+    with pytest.raises(DataError, match=f"^{re.escape(address)} here"):
+        fit("y ~ x", "https://example.com/x.csv")
+    for name in ("x.zip", "x.rds", "d/x.xls"):
+        with pytest.raises(DataError, match=rf"^There is no file {name}\.$"):
+            fit("y ~ x", name)
+    (tmp_path / "x.zip").touch()
+    with pytest.raises(DataError, match=r"^x\.zip is of a kind that cannot be read\. Got \.zip; expected one of "):
+        fit("y ~ x", "x.zip")
+
+
+def test_a_group_has_one_structure(refused):
+    both = ("--covariance", "school=diagonal", "--covariance", "school=identity")
+    assert refused("fit", "mathach ~ ses + (ses | school)", HSB, *both) == (
+        "mlm: --covariance names each group once. Got school as diagonal and as identity; leave one out.\n"
     )
 
 

@@ -129,6 +129,15 @@ def test_the_output_is_no_folder(fitted, tmp_path, capsys):
     assert lines(capsys, "--database", fitted, "--analysis", "first", "--output", tmp_path) == (2, [], [sentence])
 
 
+@pytest.mark.parametrize("name", ["d.duckdb", "first.yaml"])
+def test_a_report_replaces_no_other_file(name, fitted, folder, capsys):
+    before = (fitted.parent / name).read_bytes()
+    arguments = ("--database", fitted, "--analysis", "first", "--output", fitted.parent / name)
+    sentence = f"mlm: The report is saved as .html or .htm. Got {name}; give it one of these endings."
+    assert lines(capsys, *arguments) == (2, [], [sentence])
+    assert (fitted.parent / name).read_bytes() == before
+
+
 def test_a_database_without_results_is_refused(tmp_path, capsys):
     missing, empty = tmp_path / "missing.duckdb", tmp_path / "empty.duckdb"
     duckdb.connect(str(empty)).close()
@@ -142,7 +151,7 @@ def test_a_database_without_results_is_refused(tmp_path, capsys):
 def test_a_file_too_large_is_not_written(fitted, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(pages, "MOST", 50_000)
     file = tmp_path / "large.html"
-    file.write_text("as it was")
+    file.write_text("<p>as it was")
     status, out, err = lines(capsys, "--database", fitted, "--analysis", "first", "--output", file)
     assert (status, out) == (2, [])
     assert re.fullmatch(
@@ -151,7 +160,7 @@ def test_a_file_too_large_is_not_written(fitted, tmp_path, capsys, monkeypatch):
         r"smaller\.",
         err[0],
     )
-    assert file.read_text() == "as it was"
+    assert file.read_text() == "<p>as it was"
 
 
 def test_the_page_is_opened_where_there_is_a_browser(fitted, tmp_path, capsys, monkeypatch):

@@ -81,6 +81,65 @@ def test_the_first_build_is_one_scan(connection: duckdb.DuckDBPyConnection) -> N
     assert_same(refresh.moments, connection)
 
 
+LOST = {
+    "drop table main.m": "the stored tables cannot be read: Catalog Error: Table with name m does not exist!",
+    "drop table m_description": "the stored moments have lost their description",
+    "delete from m_description": "the stored moments have lost their description",
+    "delete from m": '"main"."m" has other rows than "main"."m_parts"',
+    "delete from m where g < 5": '"main"."m" has other rows than "main"."m_parts"',
+    "delete from m_parts where u_0::int < 5": '"main"."m" has other rows than "main"."m_parts"',
+    "delete from m where g < 5; delete from m_parts where u_0::int < 5": (
+        '"main"."m_parts" has other rows than "main"."m_partitions" counts'
+    ),
+    "delete from m_partitions where part > '2026-01-02'": (
+        '"main"."m_parts" has other rows than "main"."m_partitions" counts'
+    ),
+    "alter table m_parts drop n": "the stored tables cannot be read: Binder Error: ",
+    "delete from m_origin": "the data, the row filter or the partition column are others",
+    "drop table m_origin": "the data, the row filter or the partition column are others",
+    "alter table m_partitions drop n_rows": "the stored tables cannot be read: ",
+}
+
+
+@pytest.mark.parametrize("statement", LOST)
+def test_moments_whose_tables_do_not_agree_are_read_again(
+    statement: str, connection: duckdb.DuckDBPyConnection
+) -> None:
+    connection.execute("update t set x = null where g % 7 = 3 and day > '2026-01-03'")
+    connection.execute("update t set y = null where g % 5 = 3 and day > '2026-01-04'")
+    first = partitions(connection).refresh()
+    assert partitions(connection).refresh().scanned == ()
+    connection.execute(statement)
+    again = partitions(connection).refresh()
+    assert again.scanned == first.scanned
+    assert again.rebuild_reason is not None
+    assert again.rebuild_reason.startswith(LOST[statement])
+    assert_same(again.moments, connection)
+    last = partitions(connection).refresh()
+    assert (last.scanned, last.rebuild_reason) == ((), None)
+    assert last.moments.checksum == again.moments.checksum
+
+
+def test_a_group_that_is_called_as_the_count_is_does_not_confuse_it(connection: duckdb.DuckDBPyConnection) -> None:
+    connection.execute("alter table t rename g to n")
+    model = parse_formula("y ~ x + (1 | n)")
+    partitions(connection, model).refresh()
+    assert partitions(connection, model).refresh().rebuild_reason is None
+
+
+@pytest.mark.parametrize("statement", ["drop table m_residual_0", "delete from m_residual_parts_0 where part > '2026'"])
+def test_sums_of_residual_structures_that_are_gone_are_read_again(
+    statement: str, connection: duckdb.DuckDBPyConnection
+) -> None:
+    model = parse_formula("y ~ x + f + (1 | g)", residual=parse_residual("by(f)", None))
+    first = partitions(connection, model).refresh()
+    assert partitions(connection, model).refresh().scanned == ()
+    connection.execute(statement)
+    again = partitions(connection, model).refresh()
+    assert (again.scanned, again.rebuild_reason is None) == (first.scanned, False)
+    assert again.moments.checksum == first.moments.checksum
+
+
 def test_nothing_changed_reads_no_part(connection: duckdb.DuckDBPyConnection) -> None:
     first = partitions(connection).refresh()
     again = partitions(connection).refresh()

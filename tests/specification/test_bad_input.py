@@ -72,7 +72,7 @@ def _data(**columns: Any) -> pl.DataFrame:
         ("y ~ x + (1 | g)", {"x": np.ones(ROWS)}, DataError, "Column 'x' has no variation: every row holds 1."),
         ("y ~ x + (1 | g)", {"y": np.zeros(ROWS)}, DataError, "The outcome 'y' has no variation: every row holds 0."),
         ("y ~ sex + (1 | g)", {"sex": ["F"] * ROWS}, DataError, "Column 'sex' has no variation: every row holds 'F'."),
-        ("y ~ x + (1 | g)", {"x": [None] * ROWS}, DataError, "Column 'x' is neither numeric nor text"),
+        ("y ~ x + (1 | g)", {"x": [None] * ROWS}, DataError, "No row is complete: each of the 60 rows misses a value."),
         (
             "y ~ x + (1 | g)",
             {"x": np.full(ROWS, np.nan)},
@@ -422,3 +422,30 @@ def test_a_number_that_is_measured_makes_no_strata() -> None:
         "by(x) has too many strata, each with a variance of its own. Got 201; expected at most 200. Put values "
         "together in a view."
     )
+
+
+def test_types_that_duckdb_does_not_read_are_converted_or_named() -> None:
+    data = _data()
+    fit = mlm.fit("y ~ x + (1 | g)", data)
+    for kind in (pl.Int128, pl.UInt128):
+        wide = data.with_columns(pl.col("g").cast(kind))
+        assert mlm.fit("y ~ x + (1 | g)", wide).estimate.log_likelihood == fit.estimate.log_likelihood
+        assert fit.predict(wide)["prediction"].to_list() == fit.predict(data)["prediction"].to_list()
+    half = data.with_columns(pl.col("w").cast(pl.Float16))  # halves are exact in 16 bits
+    model = "y ~ w + (1 | g)"
+    assert mlm.fit(model, half).estimate.log_likelihood == mlm.fit(model, data).estimate.log_likelihood
+    with pytest.raises(DataError, match=r"^No row is complete: .* Missing values by column: g \(60\)\.$"):
+        mlm.fit("y ~ x + (1 | g)", data.with_columns(g=pl.lit(None)))
+    assert fit.predict(data.with_columns(g=pl.lit(None))).height == ROWS
+    with pytest.raises(
+        DataError, match=r"^Column 'z' is of the type Int128, with values from 2.* too large to be read"
+    ):
+        mlm.fit("y ~ x + (1 | g)", data.with_columns(z=pl.lit(2**100 + 2**124, pl.Int128)))
+    frame = data.to_pandas().assign(z=1j)
+    sentence = (
+        "Column 'z' is of the type complex128, which cannot be read. Convert it to numbers or text, or leave it out."
+    )
+    for call in (lambda: mlm.fit("y ~ x + (1 | g)", frame), lambda: fit.predict(frame)):
+        with pytest.raises(DataError) as caught:
+            call()
+        assert str(caught.value) == sentence

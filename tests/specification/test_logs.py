@@ -51,6 +51,28 @@ def lines(log: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in log.read_text().splitlines()]
 
 
+@pytest.mark.parametrize("name", ["small.yaml", "own.duckdb", "pupils.csv", "rows.jsonl", "notes.txt", "link.log"])
+def test_a_log_is_appended_to_logs_alone(name: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "rows.jsonl").write_text('{"time": 1, "level": 2, "y": 3}\n')
+    (folder / "notes.txt").write_bytes(b"\xff\n")
+    (folder / "link.log").symlink_to("small.yaml")
+    before = (folder / name).read_bytes()
+    for command in (("fit", "small.yaml", "--database", "own.duckdb"), ("fit", "y ~ x", "pupils.csv"), ("run",)):
+        assert cli.main([*command, "--log", name]) == 2
+        assert capsys.readouterr().err == (
+            f"mlm: {name} is no log of mlm-ops. Name another file with --log; this one was left as it is.\n"
+        )
+    assert (folder / name).read_bytes() == before
+
+
+def test_a_log_is_continued(folder: Path) -> None:
+    (folder / "run.log").touch()
+    for _ in range(2):
+        assert cli.main(["fit", "y ~ x", "pupils.csv", "--log", "run.log"]) == 0
+    events = [row["event"] for row in lines(folder / "run.log")]
+    assert events == [*events[: len(events) // 2]] * 2
+
+
 def test_a_fit_tells_what_it_did(folder: Path) -> None:
     assert cli.main(["fit", "small.yaml", "--database", "own.duckdb", "--log", "run.log"]) == 0
     told = lines(folder / "run.log")

@@ -224,3 +224,12 @@ def test_a_lower_limit_of_memory_stays(limit: str, kept: str) -> None:
     with duckdb.connect(config={"memory_limit": limit}) as connection:
         limit_memory(connection, "256MB")
         assert connection.execute("select current_setting('memory_limit')").fetchall() == [(kept,)]
+
+
+def test_the_encoding_of_a_terminal_is_at_fault() -> None:
+    with pytest.raises(UnicodeEncodeError) as caught:
+        "─".encode("ascii")
+    assert sentence_of(caught.value) == (
+        "A character cannot be written in the encoding ascii: '\\u2500'. Set PYTHONIOENCODING=utf-8, or the terminal's "
+        "encoding to UTF-8."
+    )

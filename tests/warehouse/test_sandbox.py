@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -207,6 +209,71 @@ def test_a_select_that_reads_more_is_refused(data: str, place: Path, connection:
     assert f"Got {got}" in message
     assert message.endswith(HOW)
     assert connection.execute("select count(*) from t").fetchall() == [(ROWS,)]
+
+
+@pytest.mark.parametrize(
+    "name", ["/etc/passwd", "/etc/nosuch", "/etc", "http://127.0.0.1:9/x", "data/*", "..", "md:db", "a\\b"]
+)
+def test_whether_a_file_is_there_is_not_told(name: str, place: Path, connection: duckdb.DuckDBPyConnection) -> None:
+    for found in (analysis(f"from '{name}'", None, (place,)), analysis("t", f"exists (from '{name}')", (place,))):
+        with pytest.raises(DataError, match=re.escape(f"Got {name}, which is not a table of the database. Read")):
+            open_rows(found, connection)
+
+
+def test_a_missing_table_of_a_select_is_named(place: Path, connection: duckdb.DuckDBPyConnection) -> None:
+    tables = "The database holds e, frame, other, t, marts.v."
+    for select, sentence in {
+        "select * from nosuch n join t using (g)": f"Table nosuch does not exist. {tables}",
+        "with a as (from t) select * from a, oter": f"Table oter does not exist. Did you mean 'other'? {tables}",
+        "from marts.w": f"Table w does not exist. {tables}",
+        "select zz from t": 'Cannot read the SELECT: Binder Error: Referenced column "zz" not found in FROM clause!',
+        "from sandbox": f"Table sandbox does not exist. {tables}",
+    }.items():
+        with pytest.raises(DataError) as caught:
+            open_rows(analysis(select, folders=(place,)), connection)
+        assert str(caught.value) == sentence
+
+
+def test_nothing_is_opened_before_the_check(place: Path) -> None:
+    """A pipe that nobody writes to would be waited for."""
+    os.mkfifo(place.parent / "pipe.csv")
+    selects = [f"select * from read_csv('{place.parent}/{name}.csv')" for name in ("pipe", "secret", "nosuch")]
+    for select in selects:
+        (place / "f.yaml").write_text(f'analysis: f\ndata: "{select}"\nmodels: {{m: y ~ x}}\n')
+        for database in ((), ("--database", "new.duckdb")):
+            command = [sys.executable, "-m", "mlm_ops", "fit", "f.yaml", *database]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=place)
+            got = ALLOWED.format("data", select.removeprefix("select * from "))
+            assert (done.returncode, done.stderr) == (2, f"mlm: {got}{HOW}\n")
+            assert not (place / "new.duckdb").exists()
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (
+            "selec * from 'rows.csv'",
+            "The data are neither a table name nor a SELECT. Got \"selec * from 'rows.csv'\": Parser Error: syntax "
+            'error at or near "selec"',
+        ),
+        (
+            "select * from 'rows.csv'; select 1",
+            "The data are one table name or one SELECT. Got \"select * from 'rows.csv'; select 1\".",
+        ),
+        (
+            "select * from read_parquet('/etc/passwd')",
+            ALLOWED.format("data", "read_parquet('/etc/passwd')") + HOW,
+        ),
+        ("select * from 'rows.csv' join t using (g)", "An analysis file is fitted in a database: mlm fit f.yaml"),
+        ("select * from marts.v", "An analysis file is fitted in a database: mlm fit f.yaml --database FILE.duckdb"),
+    ],
+)
+def test_what_is_wrong_is_said_without_a_database(
+    data: str, sentence: str, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / "f.yaml").write_text(f'analysis: f\ndata: "{data}"\nmodels: {{m: y ~ x}}\n')
+    assert main(["fit", "f.yaml"]) == 2
+    assert capsys.readouterr().err.startswith(f"mlm: {sentence}")
 
 
 def test_a_select_that_writes_is_refused(connection: duckdb.DuckDBPyConnection) -> None:

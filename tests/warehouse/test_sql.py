@@ -165,6 +165,7 @@ REASONS = {
         "tuples": "literals",
         "self._origin": "a quoted table",
         "table": "a quoted table",
+        "total": "a quoted table",
     },
     "mlm_ops/moments/storage.py": {
         "table": "a quoted table",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import polars as pl
 
@@ -12,10 +12,13 @@ from mlm_ops.analyses.store.drift_of_groups import RunPair, compare_groups
 from mlm_ops.analyses.store.kept_runs import find_baseline, find_previous, finished_runs
 from mlm_ops.analyses.store.schema import TABLES
 from mlm_ops.analyses.store.tables import insert_frame
+from mlm_ops.language.spelling import list_names
+from mlm_ops.logs import Event, about, tell
 from mlm_ops.results.tables.columns import KEYS
 from mlm_ops.warehouse.connection import Connection
 from mlm_ops.warehouse.sql import literal, qualified
 
+_MOST_NAMED = 5
 #: A run and its analysis.
 RunKey = tuple[str, str]
 
@@ -37,6 +40,7 @@ def write_drift(
     pairs: dict[tuple[RunKey, RunKey], list[str]] = {}
     for run_id, analysis in runs:
         run_ids = finished[analysis]
+        _tell_of_missing_baseline(analysis, run_ids, history)
         if previous := find_previous(run_ids, run_id):
             for name, other in (("previous", previous), ("baseline", find_baseline(run_ids, history) or run_id)):
                 if other != run_id:
@@ -58,6 +62,17 @@ def write_drift(
             changes.with_columns(pl.lit(v).alias(k) for k, v in (keys | {"against": name}).items()) for name in names
         ]
     insert_frame(connection, qualified(schema, "drift"), pl.concat(frames), KEYS | TABLES["drift"])
+
+
+def _tell_of_missing_baseline(analysis: str, finished: Sequence[str], history: History) -> None:
+    """Log that the baseline that an analysis names is none of its runs, so that nothing is compared with it."""
+    if finished and find_baseline(finished, history) is None:
+        with about(analysis=analysis):
+            tell(
+                Event.NO_BASELINE,
+                f"no finished run is the baseline {history.baseline!r}, so that nothing is compared with it. Name one "
+                f"in history.baseline: first, {list_names(finished, _MOST_NAMED)}",
+            )
 
 
 def _read_runs(connection: Connection, schema: str, keys: Collection[RunKey]) -> dict[RunKey, StoredRun]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from html import escape
 from pathlib import Path
 
-from mlm_ops.errors import MlmError
 from mlm_ops.reports.drawing.svg import Ground, converter, draw_svg
 from mlm_ops.reports.pictures.picture import Picture
 from mlm_ops.reports.pictures.theme import FONT
-from mlm_ops.warehouse.replacing import new_version
+from mlm_ops.warehouse.replacing import check_kind, new_file
 
+ENDINGS = (".svg", ".png", ".pdf", ".html")
 _PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{question}</title>
 <style>body{{font:16px/1.5 system-ui,sans-serif;max-width:42rem;margin:2rem auto;padding:0 1rem}}
@@ -45,16 +45,12 @@ def save_picture(picture: Picture, path: Path) -> Path:
     Raises
     ------
     MlmError
-        The name ends otherwise than in .svg, .png, .pdf or .html, the file cannot be written, or the package
-        vl-convert-python is not installed and the file needs it.
+        The name ends otherwise than in .svg, .png, .pdf or .html, the file cannot be written or is another kind of
+        file, or the package vl-convert-python is not installed and the file needs it.
     """
-    ending = path.suffix.lower()
-    if ending not in (".svg", ".png", ".pdf", ".html"):
-        raise MlmError(
-            f"A picture is saved as .svg, .png, .pdf or .html. Got {path.name}; give it one of these endings."
-        )
-    content = _content(picture, ending)
-    with new_version(path) as building:
+    check_kind(path, ENDINGS, "A picture")
+    content = _content(picture, path.suffix.lower())
+    with new_file(path, ENDINGS, "A picture") as building:
         building.write_bytes(content)
     return path
 

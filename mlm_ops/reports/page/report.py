@@ -22,10 +22,12 @@ from mlm_ops.reports.pictures.words import of, shown
 from mlm_ops.results.words import count
 from mlm_ops.warehouse.argument_checks import checked
 from mlm_ops.warehouse.connection import OnWait
-from mlm_ops.warehouse.replacing import new_version
+from mlm_ops.warehouse.replacing import check_kind, new_file
 
 #: Bytes of a file that is not written.
 MOST = 5_000_000
+#: What the name of a page ends in.
+ENDINGS = (".html", ".htm")
 #: Pictures that a message names.
 _NAMED = 3
 #: The tables of partitions that are shown.
@@ -99,8 +101,8 @@ def report(
     Raises
     ------
     MlmError
-        There are no results, or none of such an analysis or model; the output is a folder or cannot be written; or
-        a page would have more than 5 MB.
+        There are no results, or none of such an analysis or model; the output is a folder or another kind of file, or
+        cannot be written; or a page would have more than 5 MB.
     """
     paths = write_reports(
         Path(database), None if output is None else Path(output), analysis, model, unit_names=unit_names, runs=runs
@@ -121,6 +123,8 @@ def write_reports(
     """Write the report of each analysis, and last the index where there are several; `report` says how."""
     if output is not None and output.is_dir():
         raise StoreError(f"The report is a file, and {output} is a folder. Name a file in it with --output.")
+    if output is not None:
+        check_kind(output, ENDINGS, "The report")
     by_analysis = read_analyses(database, runs=runs, on_wait=on_wait, analysis=analysis)
     # a file has the name that it has among all
     names = file_names(list(by_analysis))
@@ -260,7 +264,7 @@ def written_size(file: Written) -> str:
 
 def _replace(path: Path, html: str) -> int:
     content = html.encode()
-    with new_version(path) as building:
+    with new_file(path, ENDINGS, "The report") as building:
         building.write_bytes(content)
     return len(content)
 

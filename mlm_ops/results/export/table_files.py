@@ -20,7 +20,7 @@ from mlm_ops.results.text import side_by_side as layout
 from mlm_ops.results.text.side_by_side import SideBySide
 from mlm_ops.results.text.tables import cell_table, latex_table
 from mlm_ops.warehouse.argument_checks import checked
-from mlm_ops.warehouse.replacing import new_version
+from mlm_ops.warehouse.replacing import new_file
 
 #: What the name of a file of each format ends in.
 SUFFIXES: dict[str, TableFile] = {".tex": "latex", ".csv": "csv", ".parquet": "parquet", ".docx": "word"}
@@ -63,7 +63,7 @@ def write_table(table: pl.DataFrame | SideBySide, path: str | Path) -> None:
     MlmError
         Another ending, a folder, a table without rows for LaTeX or Word, python-docx is not installed.
     StoreError
-        The file cannot be written.
+        The file cannot be written, or is there and is of another kind.
     """
     write_file(table, path)
 
@@ -74,7 +74,8 @@ def write_file(table: pl.DataFrame | SideBySide, path: str | Path, notes: Sequen
     if file_format == "word":
         check_word()
     paper = None if file_format in EXACT else to_read(table, notes)
-    with new_version(path) as building:
+    # the ending of the format alone: a link to a file of another kind is none of it
+    with new_file(path, (Path(path).suffix.lower(),), "The table") as building:
         if paper is None:
             building.write_bytes(exact(table, file_format))
         elif file_format == "latex":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -43,6 +44,9 @@ SUFFIXES: Mapping[str, FileKind] = {
 COMPRESSIONS = (".gz", ".zst")
 _COMPRESSED = frozenset({FileKind.DELIMITED, FileKind.JSON})
 DATABASE_SUFFIXES = frozenset({".duckdb", ".db", ".ddb"})
+_ADDRESS = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]+://")
+#: Files of data that are not read, and are no tables of a schema either.
+OTHER_SUFFIXES = frozenset({".zip", ".rds", ".rda", ".rdata", ".xls", ".xlsb", ".ods", ".por", ".mat", ".xml", ".orc"})
 #: What a SELECT of an analysis file may name, as DuckDB reads it by its name alone.
 _IN_SQL = frozenset({".csv", ".tsv", ".parquet"})
 
@@ -73,6 +77,18 @@ def is_data_file(path: Path | str) -> bool:
 def is_file_of_sql(path: Path | str) -> bool:
     """Whether a path has a suffix by which a SELECT may name a data file: CSV, TSV or Parquet."""
     return suffix_of(path) in _IN_SQL
+
+
+def refuse_address(data: str) -> None:
+    """Refuse the address of a file elsewhere, which a path would write with one slash.
+
+    Raises
+    ------
+    DataError
+        With the address as it was given.
+    """
+    if _ADDRESS.match(data):
+        raise DataError(f"Data are files of this machine. Got the address {data}; download the file, and name it here.")
 
 
 def data_suffixes() -> str:
