@@ -211,7 +211,10 @@ def test_holm_equals_rs() -> None:
         (lambda f: f.simple_slopes("within(ses)", {"sector": ["Prvate"]}), "no such level. Got 'Prvate'"),
         (lambda f: f.simple_slopes("within(ses)", {"between(ses)": "high"}), "takes numbers. Got 'high'"),
         (lambda f: f.simple_slopes("within(ses)", []), "need a moderator"),
-        (lambda f: f.johnson_neyman("within(ses)", "sector"), "Regions of significance need a moderator that is a number"),
+        (
+            lambda f: f.johnson_neyman("within(ses)", "sector"),
+            "Regions of significance need a moderator that is a number",
+        ),
         (
             lambda f: f.johnson_neyman("within(ses)", "between(ses)", 95),
             "Got 95; expected a number between 0 and 1, such",

@@ -188,7 +188,9 @@ def test_nodes_and_their_error_are_told():
         "by "
     )
     assert "y_W,ij = s_j*x_W,ij + e_y,ij" in ours.equations()
-    assert "which Mplus has only with ESTIMATOR = BAYES" in " ".join(ours.equations("mplus").replace("\n! ", " ").split())
+    assert "which Mplus has only with ESTIMATOR = BAYES" in " ".join(
+        ours.equations("mplus").replace("\n! ", " ").split()
+    )
     robust = mlm.sem(slope_case("latslope")["model"], data("latslope"), cluster="g", robust=True)
     ratio = robust.parameters["std_error"] / ours.parameters["std_error"]
     assert ratio.drop_nulls().min() > 0.6
