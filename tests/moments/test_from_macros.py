@@ -169,7 +169,7 @@ def test_merged_parts(students: pl.DataFrame) -> None:
             for rows in students.partition_by("sex")
         ]
     )
-    with pytest.raises(DataError, match=r"products around different ones do not go together\. Got mathach_by_ses;"):
+    with pytest.raises(DataError, match=r"products around different means cannot be merged\. Got mathach_by_ses;"):
         mlm.read_moments(with_products, ["sex", "school"])
 
 

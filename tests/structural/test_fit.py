@@ -241,7 +241,7 @@ def test_bad_data_are_refused_in_a_sentence(text, error, sentence):
 
 
 def test_bad_clusters_are_refused_in_a_sentence():
-    with pytest.raises(IdentificationError, match="Every cluster of 'g' holds one row"):
+    with pytest.raises(IdentificationError, match="Every cluster of 'g' has one row"):
         mlm.sem("level: 1\n y ~ x\nlevel: 2\n y ~ x", clustered().unique("g"), cluster="g")
     with pytest.raises(IdentificationError, match=r"needs two clusters or more. Got 1"):
         mlm.sem("level: 1\n y ~ x\nlevel: 2\n y ~ x", clustered().with_columns(g=1), cluster="g")
