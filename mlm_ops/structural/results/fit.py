@@ -132,7 +132,8 @@ class SemFit(SemRecord):
         """Invariance of the factors across levels: the model, equal loadings, no residuals between clusters.
 
         Of a model of several groups it is that across groups: equal loadings, equal intercepts too, equal residuals.
-        One row a step, with its fit and the likelihood ratio test against the step before, plain and scaled; no rows
+        One row a step, with its fit and the likelihood ratio test against the step before, plain and scaled. A step
+        that cannot be fitted, or tested, is the last, its numbers are null, and a note of the fit says why. No rows
         for models without a factor that has the same indicators at both levels.
         """
         return tables.SEM_TABLES["sem_invariance"](self)
