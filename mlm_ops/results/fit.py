@@ -361,6 +361,20 @@ class Fit(FitRecord):
         functions = tables.table_functions(self.model.text, self, slopes, rows)
         return reports.choose_picture(functions, key, selection, _PICTURE_HINTS)
 
+    @property
+    def moments_sql(self) -> str:
+        """The SQL that was sent for the fit: a survey of the rows, and the GROUP BY that collects their moments.
+
+        As it was written for DuckDB, each statement behind a comment, to be run again where the rows are. The rows of a
+        frame are called mlm_rows, and a file is read by the first statement.
+
+        Raises
+        ------
+        MlmError
+            The fit is of moments that were kept, put together, or made elsewhere.
+        """
+        return self.moments.statements
+
     @checked(relation=options.RELATION)
     def prediction_sql(self, relation: str) -> str:
         """A SELECT that adds predictions to the rows of a table or SELECT, in the database that holds them.

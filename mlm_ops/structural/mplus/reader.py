@@ -43,12 +43,14 @@ from mlm_ops.structural.mplus.groups import group_items, grouping_labels
 from mlm_ops.structural.mplus.paths import Paths
 from mlm_ops.structural.mplus.text import model_lines
 from mlm_ops.structural.results.fit import SemFit
-from mlm_ops.structural.results.fitting import fit_rows
+from mlm_ops.structural.results.fitting import collect_sem, fit_rows
 from mlm_ops.warehouse.boundary import checked
 from mlm_ops.warehouse.source import Source, open_source
 
 if TYPE_CHECKING:
     import duckdb
+
+    from mlm_ops.moments.record import Moments
 
 #: Commands that say nothing on the model.
 _LEFT_OUT = ("DATA", "OUTPUT", "SAVEDATA", "PLOT")
@@ -143,6 +145,10 @@ class MplusModel:
         """
         request = sem_request(self.text, **self.options)
         return fit_rows(request, self._prepared(open_source(data, connection)))
+
+    def collect(self, data: Any, *, connection: duckdb.DuckDBPyConnection | None = None) -> Moments:
+        """Collect the moments that the model is fitted to, as `fit` does before it."""
+        return collect_sem(sem_request(self.text, **self.options), self._prepared(open_source(data, connection)))
 
     def _prepared(self, source: Source) -> Source:
         if not self._steps:

@@ -180,6 +180,20 @@ class SemFit(SemRecord):
         parsed = parse_constraints(constraints)
         return tables.sem_wald(wald_test(self.estimate.table, parsed, self.estimate.theta, self.vcov))
 
+    @property
+    def moments_sql(self) -> str:
+        """The SQL that was sent for the fit: a survey of the rows, and the GROUP BY that collects their moments.
+
+        As it was written for DuckDB, each statement behind a comment, to be run again where the rows are. The rows of a
+        frame are called mlm_rows, and a file is read by the first statement.
+
+        Raises
+        ------
+        MlmError
+            The fit is of moments that were kept, put together, or made elsewhere.
+        """
+        return self.moments.statements
+
     @checked(format=_EQUATIONS)
     def equations(self, format: EquationFormat | Literal["mplus"] = "text") -> str:
         """The model by level, as text, with Greek letters, as LaTeX, Markdown or MathML, or as Mplus input."""
