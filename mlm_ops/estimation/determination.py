@@ -22,6 +22,7 @@ from mlm_ops.estimation.design.products import CrossProducts
 from mlm_ops.estimation.design.record import BlockDesign, Design
 from mlm_ops.estimation.engine import Engine
 from mlm_ops.estimation.optimize import Optimum, least_curvature
+from mlm_ops.language.options import RANDOM_SEED
 from mlm_ops.moments.arrays import Array, Flags
 from mlm_ops.moments.rank import lengths, null_space
 
@@ -115,7 +116,7 @@ def find_undetermined(
 
 def _general_position(criterion: Criterion) -> Array:
     """A theta at which no T is nearly singular."""
-    theta = np.random.default_rng(0).uniform(0.4, 0.8, criterion.n_theta)
+    theta = np.random.default_rng(RANDOM_SEED).uniform(0.4, 0.8, criterion.n_theta)
     theta[criterion.n_random : criterion.n_relative] = 0.3
     for placed in criterion.blocks:
         # off-diagonal elements of Lambda are smaller
@@ -137,7 +138,7 @@ def _scores(
 
     Each in units of the parameter's size there.
     """
-    rng = np.random.default_rng(1)
+    rng = np.random.default_rng(RANDOM_SEED + 1)
     rows = []
     for _ in range(sum(len(own) for own in directions) + 1 + _EXTRA_OUTCOMES):
         simulated = replace(criterion, engine_of=engine_of(_with_outcome(design, rng)))

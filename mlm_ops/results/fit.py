@@ -268,7 +268,12 @@ class Fit(FitRecord):
 
     @checked(method=_METHOD, level=options.LEVEL, seed=options.SEED, samples=options.SAMPLES)
     def intervals(
-        self, method: IntervalMethod = "wald", level: float = 0.95, *, seed: int | None = 0, samples: int = 500
+        self,
+        method: IntervalMethod = "wald",
+        level: float = 0.95,
+        *,
+        seed: int | None = options.RANDOM_SEED,
+        samples: int = 500,
     ) -> pl.DataFrame:
         """Intervals of all parameters: standard deviations, correlations, sigma, and fixed effects as they are.
 

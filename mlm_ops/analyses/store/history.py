@@ -22,6 +22,7 @@ from mlm_ops.analyses.store.drift_of_groups import RunPair, compare_groups
 from mlm_ops.analyses.store.schema import TABLES
 from mlm_ops.analyses.store.tables import insert_frame
 from mlm_ops.analyses.store.version import LATEST_FIRST
+from mlm_ops.language.options import RANDOM_SEED
 from mlm_ops.results.tables.columns import KEYS
 from mlm_ops.warehouse.connection import Connection
 from mlm_ops.warehouse.sql import literal, qualified
@@ -178,10 +179,6 @@ def _read_runs(connection: Connection, schema: str, keys: Collection[RunKey]) ->
     return {key: StoredRun(key[0], tables) for key, tables in tables_by_run.items()}
 
 
-#: The seed of all random numbers: starting values of structural models, intervals of defined parameters.
-SEED = 0
-
-
 def run_facts(analysis: Analysis, moments: Moments | None) -> dict[str, Any]:
     """Return the columns of ``runs`` other than the ids and times; without moments, those of a run that had no rows.
 
@@ -195,7 +192,7 @@ def run_facts(analysis: Analysis, moments: Moments | None) -> dict[str, Any]:
         "analysis_text": text,
         "analysis_hash": hashlib.sha256(text.encode()).hexdigest()[:16],
         "versions": json.dumps(versions),
-        "seed": SEED,
+        "seed": RANDOM_SEED,
         "host_time": datetime.now().astimezone().isoformat(timespec="seconds"),
         **_sample(moments),
     }

@@ -303,7 +303,7 @@ COLUMNS: dict[str, str] = {
     "analysis_text": "The analysis file as JSON, without what is at its default",
     "analysis_hash": "Of analysis_text",
     "versions": "Of Python and of the packages that compute, as JSON",
-    "seed": "Of all random numbers",
+    "seed": "Of all random numbers that results rest on; where several sets are drawn, counted on from it",
     "host_time": "The machine's clock when the run was recorded, with its offset",
     "sequence": "Number of the run in the order of writing",
 }

@@ -88,7 +88,9 @@ class SemFit(SemRecord):
         return groups([moments_model(self.estimate.table, self.cluster)], complete_units(self.moments))
 
     @checked(level=options.LEVEL, draws=options.DRAWS, seed=options.SEED)
-    def defined(self, level: float = 0.95, *, draws: int = DRAWS, seed: int | None = 0) -> pl.DataFrame:
+    def defined(
+        self, level: float = 0.95, *, draws: int = DRAWS, seed: int | None = options.RANDOM_SEED
+    ) -> pl.DataFrame:
         """Defined parameters with delta-method intervals (95%) and Monte Carlo intervals of this level.
 
         Parameters
@@ -96,7 +98,7 @@ class SemFit(SemRecord):
         draws, seed
             Of the estimates' normal distribution; equal seeds give equal limits, None takes a new one.
         """
-        if (level, draws, seed) == (0.95, DRAWS, 0):
+        if (level, draws, seed) == (0.95, DRAWS, options.RANDOM_SEED):
             return tables.sem_defined(self, *self.monte_carlo_limits)
         limits = monte_carlo(self.estimate.table, self.estimate.theta, self.vcov, level, draws, seed)
         return tables.sem_defined(self, *limits)
