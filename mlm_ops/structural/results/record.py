@@ -69,6 +69,8 @@ class SemRecord:
         The moments that the model was fitted to.
     observed
         The same contextual effect by observed cluster means, for the ready model ``contextual``.
+    observed_fault
+        Why that mixed model could not be fitted; None of others.
     lost
         Groups of rows none of whose rows is in the model.
     """
@@ -80,6 +82,7 @@ class SemRecord:
     n_dropped: dict[str, int]
     moments: Moments
     observed: SemContextualEffect | None = None
+    observed_fault: str | None = None
     lost: tuple[str, ...] = ()
 
     @property
@@ -211,6 +214,11 @@ class SemRecord:
             notes.append(f"standard errors are cluster-robust over {statistics.n_clusters} clusters")
         notes += self._notes_of_missing([part for part in statistics.by_group if isinstance(part, ClusterSums)])
         notes += self._notes_of_invariance()
+        if self.observed_fault is not None:
+            notes.append(
+                "no contextual effect with observed cluster means, whose mixed model cannot be fitted: "
+                f"{self.observed_fault.rstrip('.')}"
+            )
         return notes + self._notes_of_rows()
 
     def _notes_of_rows(self) -> list[str]:
