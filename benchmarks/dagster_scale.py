@@ -1,6 +1,6 @@
 """Dagster at scale: loading 200 models, and fitting many partitions in one run.
 
-uv run python benchmarks/dagster_scale.py 1000
+uv run python benchmarks/dagster_scale.py [partitions]
 """
 
 from __future__ import annotations
@@ -61,8 +61,12 @@ def _peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
+def main(partitions: int, analyses: int = 20, models: int = 10) -> None:
+    """Measure and print."""
+    print(f"loading {analyses * models} models: {load(analyses, models):.1f} s")
+    for run, (seconds, grown) in enumerate(fit_each(partitions), start=1):
+        print(f"{partitions} partitions, run {run}: {seconds:.1f} s, peak memory up {grown:.0f} MB")
+
+
 if __name__ == "__main__":
-    print(f"loading 200 models: {load():.1f} s")
-    count = int(sys.argv[1])
-    for run, (seconds, grown) in enumerate(fit_each(count), start=1):
-        print(f"{count} partitions, run {run}: {seconds:.1f} s, peak memory up {grown:.0f} MB")
+    main(*map(int, sys.argv[1:] or ["1000"]))

@@ -45,6 +45,16 @@ SECTIONS = (
         ("shapes.py",),
     ),
     (
+        "Three levels",
+        "Random slopes of classes in schools: the scan, and the fit after it.",
+        ("structures.py",),
+    ),
+    (
+        "Robust errors",
+        "CR2 and its degrees of freedom after a fit, beside CR0, which has no correction for few clusters.",
+        ("robust.py",),
+    ),
+    (
         "A table on disk",
         "DuckDB has 2 GB; what the fit needs beside it grows with the groups, not with the rows.",
         ("on_disk.py",),
@@ -71,6 +81,11 @@ SECTIONS = (
         "the groups that it has rows of are changed. What is left is work by group: where a day has rows of most "
         "groups, its own moments are two thirds as many as those of all days.",
         ("partitions.py", "1e7", "1e5"),
+    ),
+    (
+        "Many models and partitions in Dagster",
+        "Loading a code location, and a run that fits each partition alone; a second one compares it with the first.",
+        ("dagster_scale.py", "1000"),
     ),
 )
 OPENING = """# Benchmarks

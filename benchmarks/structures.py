@@ -1,6 +1,6 @@
 """Three nested levels with slopes at two: the fit after the moments. Crossed factors: `crossed.py`.
 
-uv run python benchmarks/structures.py
+uv run python benchmarks/structures.py [rows] [classes] [schools]
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import statistics
+import sys
 import time
 
 import duckdb
@@ -42,9 +43,12 @@ def measure(title: str, formula: str, connection: duckdb.DuckDBPyConnection) -> 
     )
 
 
+def main(rows: int, classes: int, schools: int) -> None:
+    """Measure and print."""
+    title = f"{rows:,} rows, {classes:,} classes in {schools:,} schools"
+    measure(title, "y ~ x + z + (x | school) + (x | class)", three_level(rows, classes, schools))
+
+
 if __name__ == "__main__":
-    measure(
-        "1,000,000 rows, 50,000 classes in 5,000 schools",
-        "y ~ x + z + (x | school) + (x | class)",
-        three_level(1_000_000, 50_000, 5_000),
-    )
+    arguments = [int(float(a)) for a in sys.argv[1:]]
+    main(*(arguments or [1_000_000, 50_000, 5_000]))

@@ -25,6 +25,8 @@ from typing import Protocol
 from mlm_ops.errors import MlmError, StoreError
 
 LOGGER = "mlm_ops"
+#: The logger of queries, by whose level they are had without the other events of level DEBUG.
+SQL_LOGGER = f"{LOGGER}.sql"
 STANDARD_ERROR = "-"
 #: What every line of a log has.
 _KEYS = {"time", "level", "event", "run_id", "message"}
@@ -33,6 +35,7 @@ Fact = str | int | float | bool | None
 
 _LOG = logging.getLogger(LOGGER)
 _LOG.addHandler(logging.NullHandler())
+_SQL_LOG = logging.getLogger(SQL_LOGGER)
 
 
 class Event(StrEnum):
@@ -43,6 +46,7 @@ class Event(StrEnum):
     READ = "file_read"
     CENTERED = "rows_centered"
     REBUILT = "partitions_read_again"
+    QUERIED = "rows_queried"
     COLLECTED = "moments_collected"
     FITTED = "model_fitted"
     NO_BASELINE = "baseline_not_found"
@@ -81,10 +85,27 @@ def tell(event: Event, message: str, **facts: Fact) -> None:
         _log(context.level, event, f"{subject}: {message}" if subject else message, facts)
 
 
-def _log(level: int, event: Event, message: str, facts: Mapping[str, Fact]) -> None:
+def logs_queries() -> bool:
+    """Whether somebody asked for the queries, at level DEBUG."""
+    return _SQL_LOG.isEnabledFor(logging.DEBUG)
+
+
+def tell_query(sql: str, seconds: float) -> None:
+    """Log a query of rows and its duration, at level DEBUG.
+
+    Parameters
+    ----------
+    sql
+        Its text without values: centers and levels are found in rows.
+    """
+    message = f"a query of {seconds:.3f} s: {' '.join(sql.split())}"
+    _log(logging.DEBUG, Event.QUERIED, message, {"seconds": seconds}, _SQL_LOG)
+
+
+def _log(level: int, event: Event, message: str, facts: Mapping[str, Fact], logger: logging.Logger = _LOG) -> None:
     context = _CONTEXT.get()
     ids = {"event": str(event), "run_id": context.run_id, "analysis": context.analysis, "model": context.model}
-    _LOG.log(level, "%s", message, extra={**ids, **facts, "facts": tuple(facts)})
+    logger.log(level, "%s", message, extra={**ids, **facts, "facts": tuple(facts)})
 
 
 class Fitted(Protocol):

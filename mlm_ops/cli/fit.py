@@ -30,11 +30,10 @@ MEMORY_TO_WRITE = "256MB"
 
 if TYPE_CHECKING:
     from mlm_ops.analyses.file.analysis import Analysis
-    from mlm_ops.results.fit import Fit
 
 
 def fit_formula(options: Namespace) -> int:
-    """Fit a formula to a data file and print the fit; nothing is written."""
+    """Fit a formula to a data file and print the fit, or the SQL that it is fitted by; nothing is written."""
     if options.database is not None:
         raise MlmError(
             "A formula is fitted to one data file, and --database is for analysis files. Write: "
@@ -43,9 +42,13 @@ def fit_formula(options: Namespace) -> int:
     if options.allow_files:
         raise MlmError("--allow-files is for analysis files; the data file of a formula is named on the command line.")
     require_data(options, "A formula")
-    from mlm_ops.results.fitting import fit
+    from mlm_ops.results.fitting import collect_moments, fit
 
-    def show(fitted: Fit) -> None:
+    def show(rows: Any, connection: Any) -> None:
+        if options.sql:
+            print(visible(collect_moments(options.what, rows, connection, **settings).statements))
+            return
+        fitted = fit(options.what, rows, connection=connection, **settings)
         tell_fit(fitted, fitted.estimate.design.n_rows, fitted.estimate.log_likelihood)
         print(visible(str(fitted)))
 
@@ -54,7 +57,7 @@ def fit_formula(options: Namespace) -> int:
     if options.covariance is not None:
         settings["covariance"] = _structures(options.covariance)
     try:
-        with_rows(options, lambda rows, connection: show(fit(options.what, rows, connection=connection, **settings)))
+        with_rows(options, show)
     except FormulaError as error:
         if "`" not in error.hint:
             raise
@@ -65,7 +68,7 @@ def fit_formula(options: Namespace) -> int:
 
 
 def fit_mplus(options: Namespace) -> int:
-    """Fit the model of an Mplus input file to a data file, or to its own, and print the fit; nothing is written."""
+    """Fit the model of an Mplus input to a data file or to its own, and print the fit or its SQL; nothing is written."""
     own_options = ("database", "allow_files", *_OF_FORMULAS, "covariance")
     conflicts = [name for name in own_options if getattr(options, name)]
     if conflicts:
@@ -76,6 +79,9 @@ def fit_mplus(options: Namespace) -> int:
     model = from_mplus(Path(options.what))
 
     def show(rows: Any, connection: Any) -> None:
+        if options.sql:
+            print(visible(model.collect(rows, connection=connection).statements))
+            return
         fitted = model.fit(rows, connection=connection)
         tell_fit(fitted, int(fitted.estimate.statistics.n_obs), fitted.estimate.log_likelihood)
         print(visible("\n".join([*(f"Note: {remark}" for remark in model.remarks), str(fitted)])))
@@ -113,12 +119,21 @@ def _structure(text: str) -> tuple[str, Any]:
 
 
 def fit_analysis_file(options: Namespace, run_id: str, tell: Callable[[str], None]) -> int:
-    """Fit an analysis file in a database, write schema ``mlm`` there and print the tables."""
+    """Fit an analysis file in a database, write schema ``mlm`` there and print the tables; or print its SQL."""
     refuse_beside_file(options, ("table", "null", *_OF_FORMULAS, "covariance"))
     from mlm_ops.analyses.file.analysis import read_analysis
 
     analysis = read_analysis(options.what, allow_files=options.allow_files)
     database = _database(options, analysis)
+    if options.sql:
+        from mlm_ops.analyses.run import collect_analysis
+        from mlm_ops.warehouse.connection import in_memory, using
+
+        # data of a file need no database, and none is made for them
+        opened = using(database, wait=options.wait, on_wait=tell) if database.exists() else in_memory()
+        with opened as connection:
+            print(visible(collect_analysis(analysis, connection).statements))
+        return 0
     if analysis.steps != STEPS.default:
         tell(f"steps: {analysis.steps} has no effect here: a Dagster project writes the centered rows, by mlm run.")
     from dataclasses import asdict

@@ -96,6 +96,9 @@ def _add_fit(parser: argparse.ArgumentParser) -> None:
         help="for a formula: the structure of a grouping factor's T, or its values; may be repeated",
     )
     parser.add_argument(
+        "--sql", action="store_true", help="print the SQL that collects the moments, and fit nothing; it reads the rows"
+    )
+    parser.add_argument(
         "--database",
         type=Path,
         metavar="DB",

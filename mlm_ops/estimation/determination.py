@@ -22,6 +22,7 @@ from mlm_ops.estimation.design.products import CrossProducts
 from mlm_ops.estimation.design.record import BlockDesign, Design
 from mlm_ops.estimation.engine import Engine
 from mlm_ops.estimation.optimize import Optimum, least_curvature
+from mlm_ops.language.options import RANDOM_SEED
 from mlm_ops.moments.arrays import Array, Flags
 from mlm_ops.moments.rank import lengths, null_space
 
@@ -131,7 +132,7 @@ def _changed_elements(transform: Array, lam: Array, changes: Array) -> Flags:
 
 def _general_position(criterion: Criterion) -> Array:
     """A theta at which no T is nearly singular."""
-    theta = np.random.default_rng(0).uniform(0.4, 0.8, criterion.n_theta)
+    theta = np.random.default_rng(RANDOM_SEED).uniform(0.4, 0.8, criterion.n_theta)
     theta[criterion.n_random : criterion.n_relative] = 0.3
     for placed in criterion.blocks:
         # off-diagonal elements of Lambda are smaller
@@ -155,7 +156,7 @@ def _scores(
 
     And (outcomes, S) those by the residual variance of each stratum, sigma2 being that of the first.
     """
-    rng = np.random.default_rng(1)
+    rng = np.random.default_rng(RANDOM_SEED + 1)
     n_strata = 1 if design.residual is None else len(design.residual.strata)
     rows, strata = [], []
     for _ in range(sum(len(own) for own in directions) + 1 + _EXTRA_OUTCOMES):

@@ -230,6 +230,10 @@ LARGER = an_instance("larger", "SemFit", "a fitted structural equation model")
 GROUP = Option("group", "a column, or a list of columns", take_names)
 LEVEL = Option("level", "a number between 0 and 1, such as 0.95", take_share)
 SEED = whole_number("seed", 0).or_none()
+#: The seed of every random number that results rest on: draws of intervals, further starts of structural models, and
+#: points in general position, at which ranks are found; where several are drawn, the seeds are counted on from it.
+#: `runs.seed` holds it.
+RANDOM_SEED = 0
 SAMPLES = whole_number("samples", 2, MOST_SAMPLES)
 DRAWS = whole_number("draws", 2, MOST_DRAWS)
 COEFFICIENTS = Option("contrasts", "names of terms, or a matrix with a number for each coefficient", _coefficients)

@@ -45,11 +45,14 @@ from mlm_ops.moments.survey import (
     survey_parts,
     take_survey,
 )
+from mlm_ops.warehouse.queries import script
 from mlm_ops.warehouse.source import Source
 from mlm_ops.warehouse.sql import identifier, literal, render
 
 #: Ratio of between to within sums of squares from which the scatter is taken around each unit's own mean.
 CANCELLATION = 1e6
+#: What the GROUP BY is for.
+MOMENTS_OF_UNITS = "Moments of each unit"
 #: The most rows of a GROUP BY over several parts; it has at most as many units, all of them in memory at once.
 MOST_ROWS = 2_000_000
 
@@ -124,26 +127,28 @@ def collect(
     if by is not None:
         return _collect_parts(source, by, models, levels, keys)
     needs = find_needs(source, models, levels, keys)
-    return retry_once(lambda: _collect(source, needs))
+    return retry_once(lambda: _collect(replace(source, statements=[]), needs))
 
 
 def _collect(source: Source, needs: Needs) -> Moments:
     """Scan the rows, and survey them before where that is needed; in one snapshot where the source has snapshots."""
 
     def scan(schema: Schema) -> Columns:
-        return _fetch(source, moments_query(source, needs, schema))
+        return _fetch(source, moments_query(source, needs, schema), MOMENTS_OF_UNITS)
 
     with source.snapshot():
         survey, moments = collect_in_one_pass(source, needs, scan) or _survey_and_scan(source, needs, scan)
         if cancels(moments):
-            columns = _fetch(source, moments_query(source, needs, moments.schema, around_unit_means=True))
+            query = moments_query(source, needs, moments.schema, around_unit_means=True)
+            columns = _fetch(source, query, f"{MOMENTS_OF_UNITS}, whose means lie far apart")
             check_unchanged(source.description, survey, columns)
             moments = replace(as_moments(moments.schema, survey, columns), around_unit_means=True)
         if loss := lost_levels(moments):
             raise RowsChangedError(rows_changed_sentence(source.description, loss))
         ranges = {number: survey.ranges[number] for number in needs.numbers if number in needs.referred}
         moments = replace(moments, nested_in=nested_levels(moments, needs.levels), ranges=ranges)
-        return replace(moments, residuals={r: _residual(source, needs, moments, r) for r in needs.residuals})
+        residuals = {r: _residual(source, needs, moments, r) for r in needs.residuals}
+        return replace(moments, residuals=residuals, sql=script(source.statements or (), source.origin))
 
 
 def _survey_and_scan(source: Source, needs: Needs, scan: Callable[[Schema], Columns]) -> tuple[Survey, Moments]:
@@ -155,7 +160,7 @@ def _survey_and_scan(source: Source, needs: Needs, scan: Callable[[Schema], Colu
 
 
 def _residual(source: Source, needs: Needs, moments: Moments, residual: Residual) -> ResidualMoments:
-    columns = _fetch(source, residual_query(source, needs, moments.schema, residual))
+    columns = _fetch(source, residual_query(source, needs, moments.schema, residual), "Sums of a residual structure")
     if (n_obs := int(np.sum(columns["n"]))) != moments.n_obs:
         raise RowsChangedError(
             rows_changed_sentence(source.description, f"{moments.n_obs} rows were summed up, then {n_obs}")
@@ -163,8 +168,8 @@ def _residual(source: Source, needs: Needs, moments: Moments, residual: Residual
     return as_residual(moments, residual, columns)
 
 
-def _fetch(source: Source, sql: str) -> dict[str, NDArray[Any]]:
-    columns: dict[str, NDArray[Any]] = run(source, sql).fetchnumpy()
+def _fetch(source: Source, sql: str, purpose: str) -> dict[str, NDArray[Any]]:
+    columns: dict[str, NDArray[Any]] = run(source, sql, purpose).fetchnumpy()
     return columns
 
 
@@ -296,7 +301,7 @@ def _scan_parts(parts: _NumberedParts, schema: Schema, surveys: Mapping[int, Sur
     own_centers = {atom: identifier(name) for atom, name in names.centers.items() if atom in schema.centers}
     rows = parts.beside(list(surveys), centers)
     query = moments_query(rows, parts.needs, schema, identifier(names.part), own_centers)
-    columns = _fetch(rows, by_part(query, len(schema.keys)))
+    columns = _fetch(rows, by_part(query, len(schema.keys)), "Moments of each unit of each part")
     part = np.asarray(columns.pop("part"))
     moments = {}
     for number, survey in surveys.items():

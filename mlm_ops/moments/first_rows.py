@@ -25,7 +25,7 @@ def survey_first_rows(source: Source, needs: Needs) -> Survey | None:
     """What the first rows show about all rows; None if they are not enough."""
     if needs.all_categories or needs.residuals or needs.referred:
         return None
-    ((n_rows,),) = run(source, render("row_count", relation=source.relation)).fetchall()
+    ((n_rows,),) = run(source, render("row_count", relation=source.relation), "Number of rows").fetchall()
     if n_rows < LEAST_ROWS:
         return None
     first = _first_rows(source, needs)
@@ -60,7 +60,7 @@ def _first_rows(source: Source, needs: Needs) -> tuple[list[NDArray[Any]], list[
     numbers = {f"x_{i}": expression(number) for i, number in enumerate(needs.numbers)}
     columns = [{"expression": sql, "alias": name} for name, sql in (keys | numbers).items()]
     sql = render("first_rows", relation=source.relation, columns=columns, rows=FIRST_ROWS)
-    rows = run(source, sql).fetchnumpy()
+    rows = run(source, sql, "First rows, which give the centers").fetchnumpy()
     if any(np.ma.is_masked(values) for values in rows.values()):
         return None
     values = [np.asarray(rows[name], dtype=float) for name in numbers]

@@ -270,7 +270,7 @@ def _has_moments(source: Source, column: str) -> bool:
 
 def _read(source: Source, layout: Layout) -> Moments:
     group = layout.keys
-    columns = run(source, layout_query(source, layout)).fetchnumpy()
+    columns = run(source, layout_query(source, layout), "Moments that were made elsewhere").fetchnumpy()
     n = _numbers(source, columns, ["n"])[0]
     if not len(n):
         raise DataError(f"There are no rows in {source.description}.")

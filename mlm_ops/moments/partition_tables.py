@@ -21,6 +21,7 @@ from mlm_ops.moments.stored_tables import sibling, table_claim
 from mlm_ops.moments.survey import count_parts, survey_partitions
 from mlm_ops.warehouse.faults import first_line
 from mlm_ops.warehouse.ownership import replace_table
+from mlm_ops.warehouse.queries import logged
 from mlm_ops.warehouse.relation import quoted_table
 from mlm_ops.warehouse.source import Source
 from mlm_ops.warehouse.sql import category, identifier, literal, render, text
@@ -293,7 +294,7 @@ class Parts:
     def run(self, sql: str) -> Any:
         """Run a statement; an error of DuckDB becomes a DataError of one sentence."""
         with self._one_sentence():
-            return self.connection.execute(sql)
+            return logged(self.connection.execute)(sql)
 
     @contextmanager
     def _one_sentence(self) -> Iterator[None]:

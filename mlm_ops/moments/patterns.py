@@ -44,7 +44,8 @@ def collect_patterns(source: Source, model: Model, columns: Sequence[str], compl
     names = {name: identifier(name) for name in order}
     keys = list(dict.fromkeys(key for block in model.random for key in block.group))
     averages = ", ".join(f"avg({names[name]}) filter (where {has_value(name)})" for name in order)
-    (means,) = run(source, f"select {averages} from {source.relation}").fetchall()
+    averages_query = f"select {averages} from {source.relation}"
+    (means,) = run(source, averages_query, "Means of the values that there are").fetchall()
     empty = [name for name, mean in zip(order, means, strict=True) if mean is None]
     if empty:
         raise DataError(f"{', '.join(map(repr, empty))} has no value in any row of {source.description}. Leave it out.")

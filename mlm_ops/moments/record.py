@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from mlm_ops.errors import DataError
+from mlm_ops.errors import DataError, MlmError
 from mlm_ops.language.columns import Monomial
 from mlm_ops.language.model import GroupingFactor, Residual, Variable, group_name, label
 from mlm_ops.moments.arrays import Array, Codes, joined, texts
@@ -130,6 +130,8 @@ class Moments:
     around_unit_means
         Whether each unit's own means were taken off before multiplying: then the scatter has all its digits, however
         far the units lie apart.
+    sql
+        The statements that they were collected by; None of moments that were put together, kept, or made elsewhere.
     """
 
     schema: Schema
@@ -144,6 +146,23 @@ class Moments:
     nested_in: Mapping[str, GroupingFactor] = field(default_factory=dict)
     ranges: Mapping[Variable, tuple[float, float]] = field(default_factory=dict)
     around_unit_means: bool = False
+    sql: str | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def statements(self) -> str:
+        """The statements that they were collected by.
+
+        Raises
+        ------
+        MlmError
+            They were not collected from rows here.
+        """
+        if self.sql is None:
+            raise MlmError(
+                "There is no SQL of these moments: they were kept, put together of parts, or made elsewhere. Fit the "
+                "rows to have it."
+            )
+        return self.sql
 
     @property
     def sums(self) -> PackedSums:
@@ -225,6 +244,7 @@ class Moments:
             scatter=self.scatter[:, flags],
             constants=tuple(values[flags] for values in self.constants),
             residuals={structure: sums.select(flags) for structure, sums in self.residuals.items()},
+            sql=None,
         )
 
     def _find_units(self, group: GroupingFactor) -> tuple[Codes, NDArray[Any]]:
@@ -318,6 +338,7 @@ def exchange(whole: Moments, old: Moments, new: Moments, others: Moments | None 
         residuals={},
         ranges={},
         around_unit_means=whole.around_unit_means and new.around_unit_means and not old.n_units,
+        sql=None,
     )
     return Exchange(moments.select(n > 0), moved_constants, lost_digits)
 

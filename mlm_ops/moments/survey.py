@@ -17,6 +17,7 @@ from mlm_ops.language.model import Column, Factor, Function, Model, Variable, co
 from mlm_ops.moments.needs import Needs, check_models
 from mlm_ops.moments.rank import VALUE_ROUNDING
 from mlm_ops.warehouse.faults import why_it_failed
+from mlm_ops.warehouse.queries import SqlStatement
 from mlm_ops.warehouse.source import Source
 from mlm_ops.warehouse.sql import category, identifier, render
 from mlm_ops.warehouse.types import LONG, WHOLE
@@ -59,8 +60,16 @@ def is_native_key(sql_type: str) -> bool:
     return _NATIVE_KEY.fullmatch(sql_type) is not None
 
 
-def run(source: Source, sql: str) -> Any:
-    """Query the rows; an error of DuckDB becomes a DataError of one sentence."""
+def run(source: Source, sql: str, purpose: str) -> Any:
+    """Query the rows; an error of DuckDB becomes a DataError of one sentence.
+
+    Parameters
+    ----------
+    purpose
+        What the query is for, in words for who reads the statements of a fit.
+    """
+    if source.statements is not None:
+        source.statements.append(SqlStatement(purpose, sql))
     try:
         return source.query(sql)
     except duckdb.Error as error:
@@ -75,14 +84,14 @@ def rows_changed_sentence(description: str, what: str) -> str:
     )
 
 
-def _rows(source: Source, sql: str) -> list[dict[str, Any]]:
-    result = run(source, sql)
+def _rows(source: Source, sql: str, purpose: str) -> list[dict[str, Any]]:
+    result = run(source, sql, purpose)
     names = [column[0] for column in result.description]
     return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
 
 
-def _one_row(source: Source, sql: str) -> dict[str, Any]:
-    (row,) = _rows(source, sql)
+def _one_row(source: Source, sql: str, purpose: str) -> dict[str, Any]:
+    (row,) = _rows(source, sql, purpose)
     return row
 
 
@@ -90,17 +99,19 @@ def take_survey(source: Source, needs: Needs) -> Survey:
     """Run the first query, and two more where they are needed: for ranges, and for counts of missing values."""
     arguments: dict[str, Any] = needs.arguments | {"units": units(source, needs)}
     inside = arguments.pop("inside")
-    row = _one_row(source, render("survey", relation=source.relation, complete=needs.complete, **arguments))
+    survey = render("survey", relation=source.relation, complete=needs.complete, **arguments)
+    row = _one_row(source, survey, "Survey of the rows: how many, means, levels, and what varies within groups")
     # where the first rows hold more than one value, the range is not needed
     doubtful = [n for n in arguments["numbers"] if not (row[f"differs_{n['alias']}"] or n["ranged"])]
     if doubtful and row["n_complete"]:
         ranges = render("ranges", relation=source.relation, numbers=doubtful, complete=needs.complete)
-        row |= _one_row(source, ranges)
+        row |= _one_row(source, ranges, "Ranges of the numbers that have one value in the first rows")
     # counts of missing values by column cost a pass over all values, and are needed only if there are any
     if row["n_complete"] == row["n_rows"]:
         return read_survey(source, needs, row, {})
     arguments["numbers"] = [*arguments["numbers"], *inside]
-    return read_survey(source, needs, row, _one_row(source, render("missing", relation=source.relation, **arguments)))
+    missing = render("missing", relation=source.relation, **arguments)
+    return read_survey(source, needs, row, _one_row(source, missing, "Missing values by column"))
 
 
 def survey_parts(source: Source, needs: Needs, part: str) -> dict[Any, Survey]:
@@ -110,7 +121,8 @@ def survey_parts(source: Source, needs: Needs, part: str) -> dict[Any, Survey]:
 
 def _part_rows(source: Source, needs: Needs, part: str) -> list[dict[str, Any]]:
     arguments = {"units": units(source, needs), "complete": needs.complete, **needs.arguments}
-    return _rows(source, render("part_survey", relation=source.relation, part=part, **arguments))
+    sql = render("part_survey", relation=source.relation, part=part, **arguments)
+    return _rows(source, sql, "Survey of each part of the rows")
 
 
 def _survey_of_part(source: Source, needs: Needs, row: Mapping[str, Any]) -> Survey:
@@ -130,7 +142,7 @@ def count_parts(source: Source, needs: Needs, part: str, complete: str | None = 
         complete=complete,
         **columns,
     )
-    return _rows(source, sql)
+    return _rows(source, sql, "Counts of each part of the rows")
 
 
 def survey_partitions(source: Source, needs: Needs, column: str) -> list[dict[str, Any]]:
@@ -337,7 +349,8 @@ def check_whole_numbers(source: Source, needs: Needs, survey: Survey) -> None:
     if not names or not survey.n_complete:
         return
     ends = (f"min({identifier(n)}) as low_{i}, max({identifier(n)}) as high_{i}" for i, n in enumerate(names))
-    row = _one_row(source, f"select {', '.join(ends)} from {source.relation} where {needs.complete}")
+    sql = f"select {', '.join(ends)} from {source.relation} where {needs.complete}"
+    row = _one_row(source, sql, "Ranges of whole numbers that a double may not tell apart")
     for i, name in enumerate(names):
         low, high = int(row[f"low_{i}"]), int(row[f"high_{i}"])
         largest = max(abs(low), abs(high))

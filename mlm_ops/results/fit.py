@@ -274,7 +274,12 @@ class Fit(FitRecord):
 
     @checked(method=_METHOD, level=options.LEVEL, seed=options.SEED, samples=options.SAMPLES)
     def intervals(
-        self, method: IntervalMethod = "wald", level: float = 0.95, *, seed: int | None = 0, samples: int = 500
+        self,
+        method: IntervalMethod = "wald",
+        level: float = 0.95,
+        *,
+        seed: int | None = options.RANDOM_SEED,
+        samples: int = 500,
     ) -> pl.DataFrame:
         """Intervals of all parameters: standard deviations, correlations, sigma, and fixed effects as they are.
 
@@ -366,6 +371,20 @@ class Fit(FitRecord):
         selection = reports.Selection(term=term if at is None else None, group=group, pairwise=pairwise)
         functions = tables.table_functions(self.model.text, self, slopes, rows)
         return reports.choose_picture(functions, key, selection, _PICTURE_HINTS)
+
+    @property
+    def moments_sql(self) -> str:
+        """The SQL that was sent for the fit: a survey of the rows, and the GROUP BY that collects their moments.
+
+        As it was written for DuckDB, each statement behind a comment, to be run again where the rows are. The rows of a
+        frame are called mlm_rows, and a file is read by the first statement.
+
+        Raises
+        ------
+        MlmError
+            The fit is of moments that were kept, put together, or made elsewhere.
+        """
+        return self.moments.statements
 
     @checked(relation=options.RELATION)
     def prediction_sql(self, relation: str) -> str:

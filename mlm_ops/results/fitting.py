@@ -123,6 +123,19 @@ def fit(
     return replace(result, file=source.reading.path, reading=source.reading, remarks=(*result.remarks, *codes))
 
 
+def collect_moments(
+    formula: str | Mapping[str, Any],
+    data: Any,
+    connection: duckdb.DuckDBPyConnection | None = None,
+    **settings: Any,
+) -> Moments:
+    """Collect the moments that `fit` would fit a model to: as it takes its arguments, of rows alone."""
+    with _columns_in_formula_errors(data, connection):
+        request = compile_request(formula, **settings)
+    needs = [request.model], request.levels, request.keys
+    return collect(open_source(data, connection, columns=named_columns(*needs)), *needs)
+
+
 @contextmanager
 def _columns_in_formula_errors(data: Any, connection: duckdb.DuckDBPyConnection | None) -> Iterator[None]:
     """Name the column that stands without backticks where a formula does not parse.

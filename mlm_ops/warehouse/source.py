@@ -28,6 +28,7 @@ from mlm_ops.warehouse.files.kinds import (
 from mlm_ops.warehouse.files.read import read_file
 from mlm_ops.warehouse.files.reading import FileOptions, Reading
 from mlm_ops.warehouse.ownership import DESCRIPTION, SCHEMAS, TABLE_SUFFIXES
+from mlm_ops.warehouse.queries import SqlStatement, logged
 from mlm_ops.warehouse.relation import TABLE, named_relation
 from mlm_ops.warehouse.row_filter import condition, filter_fault
 from mlm_ops.warehouse.sql import identifier, literal
@@ -70,6 +71,8 @@ class Source:
         How the rows were read from a data file; None for other rows.
     lasting
         Whether another connection to the same database finds the relation later.
+    statements
+        Where statements are kept that are sent about the rows; None where nobody asks for them.
     """
 
     relation: str
@@ -81,6 +84,19 @@ class Source:
     case_duplicates: tuple[str, ...] = ()
     reading: Reading | None = None
     lasting: bool = True
+    statements: list[SqlStatement] | None = None
+
+    @property
+    def origin(self) -> str | None:
+        """SQL, or a comment, on what the rows of a frame or file are called; None for a table or SELECT."""
+        name = identifier(_FRAME)
+        if self.reading is not None and self.reading.relation is None:
+            return f"-- {name} are the rows of {str(self.reading.path)!r}, which DuckDB does not read itself"
+        if self.connection is not None:
+            return None
+        if self.reading is None:
+            return f"-- {name} are the rows of {self.table}: a view, or a frame of Python's, by that name"
+        return f"create or replace temp view {name} as\nselect * from {self.reading.relation};"
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
@@ -192,6 +208,7 @@ def open_source(
         return data
     data, case_duplicates = _without_case_duplicates(data)
     relation, description, query, reading = _rows_of(data, connection, columns, options)
+    query = logged(query)
     owner = connection if isinstance(data, str) and not is_path(data, connection) else None
     # an alias, so that a sub-select may stand here in every dialect
     relation = f"{relation} as {identifier(_FRAME)}"

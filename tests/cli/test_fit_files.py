@@ -8,6 +8,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from mlm_ops import fit
 from mlm_ops.cli.main import main
 
 MODELS = 'models: {m: "y ~ x + (1 | g)"}\n'
@@ -270,3 +271,36 @@ def test_a_select_of_a_table_needs_its_database(folder: Path, capsys: pytest.Cap
     assert capsys.readouterr().err == (
         "mlm: An analysis file is fitted in a database: mlm fit s.yaml --database FILE.duckdb\n"
     )
+
+
+def test_sql_is_printed_in_place_of_a_fit(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of an analysis the statement of all its models, and no database is made."""
+    assert main(["fit", "y ~ x + (1 | g)", "d.csv", "--sql"]) == 0
+    of_formula = capsys.readouterr().out
+    assert main(["fit", "sub/a.yaml", "--sql"]) == 0
+    of_analysis = capsys.readouterr().out
+    assert not Path("sub/results.duckdb").exists()
+    moments = fit("y ~ x + (1 | g)", "d.csv").moments
+    for printed in (of_formula, of_analysis):
+        with duckdb.connect() as connection:
+            columns = connection.execute(printed).fetchnumpy()
+        for name, expected in (("n", moments.n), ("mean_0", moments.mean[0]), ("scatter_0_0", moments.scatter[0])):
+            # sums of several threads differ in their last digits
+            assert columns[name].tolist() == pytest.approx(expected.tolist(), rel=1e-12, abs=1e-12)
+
+
+def test_sql_of_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    database, file = tmp_path / "d.duckdb", tmp_path / "a.yaml"
+    with duckdb.connect(str(database)) as connection:
+        connection.execute(
+            "create table t as select i % 5 as g, i * 7 % 13 as x, i * 11 % 17 as y from range(100) r(i)"
+        )
+    file.write_text(f"analysis: a\ndata: t\nwhere: x > 1\n{MODELS}")
+    assert main(["fit", str(file), "--database", str(database), "--sql"]) == 0
+    printed = capsys.readouterr().out
+    assert main(["fit", "y ~ x + (1 | g)", str(database), "--table", "t", "--sql"]) == 0
+    assert 'from "t" as "mlm_rows"\n' in capsys.readouterr().out
+    with duckdb.connect(str(database)) as connection:
+        assert connection.execute(printed).fetchnumpy()["n"].sum() == 84
+        assert connection.execute("select count(*) from t where x > 1").fetchall() == [(84,)]
+        assert connection.execute("select count(*) from duckdb_tables() where schema_name = 'mlm'").fetchall() == [(0,)]

@@ -17,7 +17,7 @@ from mlm_ops.analyses.run import fit_analysis
 from mlm_ops.errors import AnalysisError, DataError, IdentificationError, MlmError
 from mlm_ops.inference.fixed import cluster_span
 from mlm_ops.inference.fixed.cluster_span import Span
-from mlm_ops.inference.fixed.robust import CORRECTIONS, _adjustment
+from mlm_ops.inference.fixed.robust import CORRECTIONS, cr2_adjustment
 
 Array = NDArray[np.float64]
 
@@ -198,7 +198,7 @@ def test_the_adjustment_solves_its_equation_however_large_the_variances_between(
     rng = np.random.default_rng(2)
     variance = np.concatenate((1 + ratio * np.array([1.0, 0.01]), np.ones(4)))
     x = rng.normal(size=(6, 4)) * 0.2 * np.sqrt(variance)[:, None]
-    (a,) = _adjustment(Span(variance[None], x[None], np.zeros((1, 6)), np.zeros((1, 4))))
+    (a,) = cr2_adjustment(Span(variance[None], x[None], np.zeros((1, 6)), np.zeros((1, 4))))
     relative = a @ (np.diag(variance) - x @ x.T) @ a / np.sqrt(np.outer(variance, variance))
     np.testing.assert_allclose(relative, np.eye(6), atol=1e-11)
     np.testing.assert_allclose(a, a.T, rtol=1e-12)

@@ -15,6 +15,7 @@ import mlm_ops as mlm
 from mlm_ops.analyses.file.analysis import parse_analysis
 from mlm_ops.errors import AnalysisError, DataError, MlmError, StoreError
 from mlm_ops.plugins.dagster import Warehouse, build_analysis_assets, build_moments_table
+from mlm_ops.plugins.dagster.moments_table import bring_moments
 from mlm_ops.warehouse.sql import render
 
 ANALYSIS = """
@@ -63,6 +64,17 @@ def test_the_analysis_comes_after_it(tmp_path: Path, pupils: Callable[[int], pl.
     assert stored["term"].to_list() == expected["term"].to_list()
     # the same sums in another order, and an optimum found to 1e-8
     assert stored["estimate"].to_list() == pytest.approx(expected["estimate"].to_list(), rel=1e-8)
+
+
+def test_it_is_written_by_a_function_of_the_rows(tmp_path: Path, pupils: Callable[[int], pl.DataFrame]) -> None:
+    rows, warehouse = pupils(30), Warehouse(directory=str(tmp_path))
+    result = bring_moments(warehouse, "brought", moments_of(rows), "school")
+    assert result.metadata is not None
+    assert result.metadata["summary"] == dg.MetadataValue.text(f"{len(rows):,} rows in 30 groups")
+    with warehouse.connection() as connection:
+        written = mlm.read_moments("brought", "school", connection=connection)
+    assert result.data_version == dg.DataVersion(written.checksum)
+    assert written.n_obs == len(rows)
 
 
 def test_the_warehouse_may_have_another_key(tmp_path: Path, pupils: Callable[[int], pl.DataFrame]) -> None:

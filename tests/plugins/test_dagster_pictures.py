@@ -15,6 +15,7 @@ import pytest
 
 from mlm_ops.analyses.file.analysis import Analysis, parse_analysis
 from mlm_ops.analyses.store.runs import read_latest
+from mlm_ops.errors import MlmError
 from mlm_ops.plugins.dagster import Warehouse, pictures
 
 Materialize = Callable[..., dg.ExecuteInProcessResult]
@@ -87,9 +88,17 @@ class PanicException(BaseException):
     """As packages in Rust raise it."""
 
 
-@pytest.mark.parametrize("fault", [ValueError("no such mark"), PanicException("no such mark")])
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (ValueError("no such mark"), "ValueError: no such mark"),
+        (PanicException("no such mark"), "PanicException: no such mark"),
+        (MlmError("There is no such mark."), "There is no such mark."),
+    ],
+)
 def test_a_fault_in_drawing_leaves_the_results_alone(
     fault: BaseException,
+    reason: str,
     pupils: Pupils,
     materialize: Materialize,
     warehouse: Warehouse,
@@ -105,7 +114,7 @@ def test_a_fault_in_drawing_leaves_the_results_alone(
     assert result.success
     assert warehouse.results.exists()
     assert "pictures" not in metadata_of(result, "small/models/slope")
-    assert caplog.messages == [f"The pictures of the model are not drawn: {type(fault).__name__}: no such mark"]
+    assert caplog.messages == [f"The pictures of the model are not drawn: {reason}"]
 
 
 def test_what_is_too_large_is_left_out(

@@ -24,7 +24,7 @@ from mlm_ops.errors import (
     StoreError,
 )
 from mlm_ops.plugins.dagster import Warehouse, build_analysis_assets, build_new_data_sensor
-from mlm_ops.plugins.dagster.run import _warehouses
+from mlm_ops.plugins.dagster.run import warehouses_of
 from mlm_ops.plugins.dagster.warehouse import as_warehouse, database_file
 from mlm_ops.results.fitting import fit
 from mlm_ops.warehouse.connection import attach
@@ -174,7 +174,7 @@ def test_analyses_of_two_databases_name_two_resources(small: Analysis, pupils: P
         with duckdb.connect(str(tmp_path / name / "results.duckdb"), read_only=True) as results:
             assert results.execute("select analysis, n_obs from mlm.latest_runs").fetchall() == [expected]
     with pytest.raises(ProjectError) as several:
-        _warehouses(both, tmp_path)
+        warehouses_of(both, tmp_path)
     assert str(several.value) == (
         "The code location has the warehouses one, two, so --warehouse has not one folder to set. Leave it out."
     )

@@ -30,10 +30,29 @@ def test_the_page_prints_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("statement", sorted(set(WRITTEN)))
-def test_what_is_written_here_parses(statement: str) -> None:
+def test_what_is_written_here_is_read_as_it_stands(statement: str) -> None:
+    """Each part is a parameter of its level, with the label, value, start or random slope that stands before it."""
     within, between = ["q ~~ q"], ["q ~~ q", "s ~~ s"]
     (within if "rv(" in statement else between).append(statement)
-    parse_sem("\n ".join(["level: 1", *within]) + "\n" + "\n ".join(["level: 2", *between]))
+    model = parse_sem("\n ".join(["level: 1", *within]) + "\n" + "\n ".join(["level: 2", *between]))
+    level = 1 if "rv(" in statement else 2
+    read = {(i.lhs, i.op, i.rhs, i.label, i.fixed, i.start, i.slope, i.freed) for i in model.at(level)}
+    assert {as_read(statement, part) for part in statement.split(maxsplit=2)[2].split(" + ")} <= read
+
+
+def as_read(statement: str, part: str) -> tuple[object, ...]:
+    """A part of a statement as lhs, op, rhs, label, fixed, start, slope, freed."""
+    lhs, op, _ = statement.split(maxsplit=2)
+    modifier, _, rhs = part.rpartition("*")
+    if rhs == "1":
+        op, rhs = "~1", ""
+    number, start, slope = (
+        re.fullmatch(form, modifier) for form in (r"[\d.]+", r"start\(([\d.]+)\)", r'rv\("(\w+)"\)')
+    )
+    freed = modifier == "NA"
+    label = modifier if modifier and not (number or start or slope or freed) else None
+    values = (float(number[0]) if number else None, float(start[1]) if start else None, slope[1] if slope else None)
+    return (lhs, op, rhs, label, *values, freed)
 
 
 @pytest.mark.parametrize(("statement", "sentence"), REFUSALS)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 
 import duckdb
 import pytest
+from mlm_ops.analyses.store.history import run_facts
 
+from mlm_ops.analyses.file.analysis import parse_analysis
+from mlm_ops.analyses.run import fit_analysis
 from mlm_ops.analyses.store import copying, layout
 from mlm_ops.analyses.store.layout import create_results
-from mlm_ops.analyses.store.runs import publish
+from mlm_ops.analyses.store.runs import Run, publish, write_runs
 from mlm_ops.analyses.store.schema import RESULT_TABLES, TABLES_AND_VIEWS
 from mlm_ops.results.tables.descriptions import COLUMNS, PREDICTIONS, ROWS, VERSION_OF_STORE
 from mlm_ops.warehouse.connection import connect
@@ -117,8 +121,16 @@ def test_the_empty_copy_is_made_once(store, tmp_path, monkeypatch):
 
 
 def test_the_queries_run(store):
-    for _, query in blocks("tables", "sql"):
-        store.execute(query).fetchall()
+    """On the tables of an analysis, so that each of them has rows to show."""
+    queries = [query for _, query in blocks("tables", "sql")]
+    assert queries
+    analysis = parse_analysis("{analysis: hsb, data: main.students, models: {m: mathach ~ ses + (1 | school)}}")
+    store.execute(f"create table main.students as from '{ROOT / 'pipelines/data/hsb.csv'}'")
+    result = fit_analysis(analysis, store)
+    now = datetime.now(UTC)
+    run = Run(run_id="r", analysis="hsb", started_at=now, finished_at=now, **run_facts(analysis, result.moments))
+    write_runs(store, [(run, result.tables)], analysis.history)
+    assert [query for query in queries if not store.execute(query).fetchall()] == []
 
 
 def test_every_example_quotes_group():

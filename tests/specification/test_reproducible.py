@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 import duckdb
 import numpy as np
 import pytest
 
+import mlm_ops
 from mlm_ops.analyses.file.analysis import parse_analysis
 from mlm_ops.analyses.run import AnalysisResult, fit_analysis
 from mlm_ops.analyses.store.run_facts import run_facts
+from mlm_ops.language.options import RANDOM_SEED
 
 HSB = Path(__file__).parent / "reference" / "data" / "hsb.csv"
 FILE = """
@@ -62,3 +65,25 @@ def test_the_recorded_text_reads_back(key: str):
     analysis = parse_analysis(file)
     facts = run_facts(analysis, fitted(1).moments)
     assert parse_analysis(facts["analysis_text"]).history == analysis.history
+
+
+SOURCES = sorted(Path(mlm_ops.__file__).parent.rglob("*.py"))
+
+
+def test_the_seed_of_a_run_is_that_of_all_random_numbers():
+    """No generator has a seed of its own, and no default is another one; the run's row holds it."""
+    generators, defaults = 0, []
+    for file in SOURCES:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "attr", None) == "default_rng":
+                generators += 1
+                assert len(node.args) == 1, file
+                names = {child.id for child in ast.walk(node.args[0]) if isinstance(child, ast.Name)}
+                assert names & {"RANDOM_SEED", "seed"}, (file, ast.unparse(node))
+            if isinstance(node, ast.arguments):
+                pairs = [*zip(node.args[-len(node.defaults) or len(node.args) :], node.defaults, strict=True)]
+                pairs += [*zip(node.kwonlyargs, node.kw_defaults, strict=True)]
+                defaults += [ast.unparse(value) for name, value in pairs if value is not None and name.arg == "seed"]
+    assert generators == 11
+    assert {text.removeprefix("options.") for text in defaults} == {"RANDOM_SEED", "None"}
+    assert run_facts(parse_analysis(FILE), None)["seed"] == RANDOM_SEED

@@ -11,6 +11,8 @@ import polars as pl
 import pytest
 
 import mlm_ops as mlm
+from mlm_ops.errors import IdentificationError
+from mlm_ops.structural.inference import level_fit
 from mlm_ops.structural.inference.scaling import scaling_trace
 from mlm_ops.structural.likelihood.random_intercepts import Likelihood
 from tests.structural.cases import REFERENCE, case, data, fitted
@@ -27,6 +29,20 @@ def of_fiml() -> tuple[pl.DataFrame, str]:
 
 def of_mlr_cfa(**options: Any) -> mlm.SemFit:
     return mlm.sem(mlr_cfa()["model"], *of_fiml(), **options)
+
+
+def test_a_level_that_cannot_be_fitted_alone_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise IdentificationError("There is no start.")
+
+    monkeypatch.setattr(level_fit, "estimate_sem", fails)
+    fit = mlm.sem("cfa: f =~ y1 + y2 + y3 + y4", data("demo_twolevel"), cluster="cluster")
+    statistics = fit.fit_statistics.row(0, named=True)
+    assert (statistics["chi_square_within"], statistics["chi_square_between"]) == (None, None)
+    for level in ("within", "between"):
+        sentence = f"no chi-square {level} clusters, where the model cannot be fitted alone: There is no start"
+        assert sentence in fit.notes
+        assert f"Note: {sentence}." in str(fit)
 
 
 @pytest.mark.parametrize("robust", [False, True])

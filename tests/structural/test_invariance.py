@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
+import polars as pl
 import pytest
 
 import mlm_ops as mlm
+from mlm_ops.errors import IdentificationError
+from mlm_ops.structural.estimation.estimate import SemEstimate, estimate_sem
+from mlm_ops.structural.inference import invariance_steps
+from mlm_ops.structural.language.parameters import ParameterTable
 from mlm_ops.structural.language.ready_models import expand_ready_model
+from mlm_ops.structural.statistics.grouped import AnyStatistics
 from tests.structural.cases import data, fitted
 
 LINE = "cfa: f =~ y1 + y2 + y3; g =~ y4 + y5 + y6"
@@ -50,6 +57,56 @@ def test_steps_are_printed() -> None:
     assert below[0].split() == ["chi-square", "df", "CFI", "RMSEA", "AIC", "difference", "df", "p", "scaled", "p"]
     assert [line.split()[0] for line in below[1:4]] == ["configural", "metric", "scalar"]
     assert below[4].strip() == "variances of zero are on their bound: p of the scalar step is too large"
+
+
+def few_clusters(seed: int) -> pl.DataFrame:
+    """Rows of so few clusters that searches may end at a lesser optimum."""
+    draw = np.random.default_rng(seed)
+    n_clusters, size = int(draw.integers(4, 9)), int(draw.integers(2, 5))
+    between, codes = draw.normal(size=n_clusters), np.repeat(np.arange(n_clusters), size)
+    within = draw.normal(size=len(codes))
+    columns: dict[str, object] = {"g": [str(code) for code in codes]}
+    for name in ("y0", "y1", "y2"):
+        rows = draw.normal() * within + draw.normal(size=len(codes)) * draw.choice([0.01, 1])
+        own = draw.normal() * between[codes] + draw.normal(size=n_clusters)[codes] * draw.choice([0, 0.01, 1])
+        columns[name] = rows + own
+    return pl.DataFrame(columns)
+
+
+def test_a_step_without_a_test_keeps_its_row_and_says_why() -> None:
+    fit = mlm.sem("cfa: f =~ y0 + y1 + y2", few_clusters(2), cluster="g")
+    metric = fit.invariance.row(1, named=True)
+    assert (metric["invariance"], metric["reference"]) == ("metric", "configural")
+    # at the precision at which the search ends
+    assert metric["log_likelihood"] == pytest.approx(-72.595287, abs=1e-4)
+    assert (metric["statistic"], metric["p_value"]) == (None, None)
+    assert fit.notes[-1] == (
+        "the metric step of invariance across levels could not be tested against configural, and the steps end there: "
+        "it fits better, with a log-likelihood of -72.6 against -72.9, so that the search for the configural model has "
+        "ended short of its best fit"
+    )
+    assert f"Note: {fit.notes[-1]}." in str(fit)
+
+
+def test_a_step_that_cannot_be_fitted_keeps_its_row_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(table: ParameterTable, statistics: AnyStatistics) -> SemEstimate:
+        if table.n_free == 10:  # the scalar step: 3 loadings less one, 3 residuals, 3 means, 2 variances
+            raise IdentificationError("There is no start.")
+        return estimate_sem(table, statistics)
+
+    monkeypatch.setattr(invariance_steps, "estimate_sem", fails)
+    fit = mlm.sem("cfa: f =~ y1 + y2 + y3", data("demo_twolevel"), cluster="cluster")
+    assert fit.invariance["invariance"].to_list() == ["configural", "metric", "scalar"]
+    scalar = fit.invariance.row(2, named=True)
+    told = {name for name, value in scalar.items() if value is not None}
+    assert told == {"step", "across", "invariance", "reference"}
+    sentence = (
+        "the scalar step of invariance across levels could not be fitted, and the steps end there: There is no start"
+    )
+    assert sentence in fit.notes
+    text = str(fit)
+    assert f"Note: {sentence}." in text
+    assert "p of the scalar step is too large" not in text
 
 
 def test_models_without_common_factors_have_no_steps() -> None:

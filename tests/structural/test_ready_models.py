@@ -8,12 +8,8 @@ import pytest
 
 import mlm_ops as mlm
 from mlm_ops import FormulaError, SemFit
-from mlm_ops.moments.collect import collect
-from mlm_ops.structural.language.parameters import moments_model, parameter_table
 from mlm_ops.structural.language.ready_models import FORMS, expand_ready_model
 from mlm_ops.structural.language.syntax import parse_sem
-from mlm_ops.structural.results.fitting import _observed_means
-from mlm_ops.warehouse.source import open_source
 from tests.structural.cases import case, data
 
 PATHS = "level: 2\n {m} ~ ab*{x}\n {y} ~ bb*{m} + cb*{x}\nindirect_between := ab*bb\ntotal_between := ab*bb + cb"
@@ -208,13 +204,26 @@ def test_covariates_of_a_contextual_model_stand_in_the_mixed_model_too() -> None
 
 
 def test_a_contextual_model_without_differences_between_means_has_no_mixed_model_beside_it() -> None:
-    """Its refusal of the means, in words of a formula that nobody wrote, is not that of the structural model."""
+    """Its refusal of the means is not that of the structural model, whose notes tell it."""
     rng = np.random.default_rng(1)
     rows = pl.DataFrame({"g": np.repeat(np.arange(30), 2), "x": rng.normal(size=60), "y": rng.normal(size=60)})
-    model = parse_sem(expand_ready_model("contextual: y ~ x"))
+    beginning = "no contextual effect with observed cluster means, whose mixed model cannot be fitted: "
     for x, is_there in ((pl.col("x"), True), (pl.col("x") - pl.col("x").mean().over("g"), False)):
-        moments = collect(open_source(rows.with_columns(x)), [moments_model(parameter_table(model), ("g",))])
-        assert (_observed_means(model, moments, ("g",)) is not None) is is_there
+        found = mlm.sem("contextual: y ~ x", rows.with_columns(x), cluster="g")
+        assert (found.observed is not None) is is_there
+        assert found.contextual.is_empty() is not is_there
+        assert [note.startswith(beginning) for note in found.notes].count(True) == (not is_there)
+
+
+def test_only_the_line_of_the_ready_model_has_the_mixed_model_beside_it() -> None:
+    rows = data("demo_twolevel")
+    line = mlm.sem("contextual: y1 ~ y2", rows, cluster="cluster")
+    written_out = mlm.sem(expand_ready_model("contextual: y1 ~ y2"), rows, cluster="cluster")
+    assert (line.model.ready, written_out.model.ready) == ("contextual", None)
+    assert mlm.sem("cfa: f =~ y1 + y2 + y3", rows, cluster="cluster").model.ready == "cfa"
+    assert line.observed is not None
+    assert written_out.observed is None
+    assert line.estimate.log_likelihood == written_out.estimate.log_likelihood
 
 
 def growth() -> tuple[SemFit, mlm.Fit]:

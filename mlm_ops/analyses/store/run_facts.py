@@ -10,12 +10,11 @@ from functools import cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from mlm_ops.language.options import RANDOM_SEED
+
 if TYPE_CHECKING:
     from mlm_ops.analyses.file.analysis import Analysis
     from mlm_ops.moments.record import Moments
-
-#: The seed of all random numbers: starting values of structural models, intervals of defined parameters.
-SEED = 0
 
 
 def run_facts(analysis: Analysis, moments: Moments | None) -> dict[str, Any]:
@@ -31,7 +30,7 @@ def run_facts(analysis: Analysis, moments: Moments | None) -> dict[str, Any]:
         "analysis_text": text,
         "analysis_hash": hashlib.sha256(text.encode()).hexdigest()[:16],
         "versions": json.dumps(versions),
-        "seed": SEED,
+        "seed": RANDOM_SEED,
         "host_time": datetime.now().astimezone().isoformat(timespec="seconds"),
         **_sample(moments),
     }

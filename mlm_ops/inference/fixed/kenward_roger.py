@@ -27,6 +27,7 @@ from mlm_ops.estimation.nested import build_nest
 from mlm_ops.estimation.residual import ratios
 from mlm_ops.inference.fixed.information import Direction, Sums, crossed_sums, single_level_sums
 from mlm_ops.inference.fixed.information_nested import nested_sums, stratified_sums
+from mlm_ops.language.options import RANDOM_SEED
 from mlm_ops.moments.arrays import Array
 
 _STEP = 1e-20
@@ -61,7 +62,7 @@ def linear_directions(block: Block, theta: Array) -> Array:
     linear around the estimate, without the second derivatives in Kenward's and Roger's formula.
     """
     block_theta, q = theta[block.theta], block.size
-    points = np.random.default_rng(0).standard_normal((3, len(block_theta)))
+    points = np.random.default_rng(RANDOM_SEED).standard_normal((3, len(block_theta)))
     span = np.concatenate([_slopes(block, point) for point in points]).reshape(-1, q * q)
     values, rows = np.linalg.svd(span, full_matrices=False)[1:]
     linear = rows[values > 1e-8 * values.max(initial=0.0)]

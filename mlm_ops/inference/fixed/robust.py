@@ -270,7 +270,7 @@ def _adjust(span: Span, *, adjusted: bool) -> tuple[Array, Array, Array]:
     plain = span.x.transpose(0, 2, 1) @ weighted_x
     if not adjusted:
         return span.score, plain, plain
-    adjustment = _adjustment(span)
+    adjustment = cr2_adjustment(span)
     adjusted_x = adjustment @ weighted_x
     score = span.score + ((adjusted_x - weighted_x) * span.residual[:, :, None]).sum(axis=1)
     return (
@@ -280,7 +280,7 @@ def _adjust(span: Span, *, adjusted: bool) -> tuple[Array, Array, Array]:
     )
 
 
-def _adjustment(span: Span) -> Array:
+def cr2_adjustment(span: Span) -> Array:
     """A of CR2, (J, r, r): ``D (D (V - X X') D)^-1/2 D`` with D D = V, generalised where X takes a direction whole.
 
     It is the geometric mean of V and ``(V - X X')^-1`` and so does not depend on the root D; V is diagonal here.

@@ -34,6 +34,7 @@ from mlm_ops.inference.intervals.parameters import (
     parameter_values,
     undetermined_parameters,
 )
+from mlm_ops.language.options import RANDOM_SEED
 from mlm_ops.moments.arrays import Array
 
 #: Eigenvalues of a cell's cross-products below this share of its largest are rounding: its rows do not reach there.
@@ -174,7 +175,7 @@ def simulator(estimate: Estimate) -> Simulator:
     )
 
 
-def bootstrap(estimate: Estimate, samples: int = 500, seed: int | None = 0) -> Bootstrap:
+def bootstrap(estimate: Estimate, samples: int = 500, seed: int | None = RANDOM_SEED) -> Bootstrap:
     """Simulate under the fitted model and refit by the same estimator, from the old theta.
 
     Parameters

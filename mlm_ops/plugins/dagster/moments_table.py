@@ -14,7 +14,7 @@ from mlm_ops.moments.from_macros import read_moments
 from mlm_ops.moments.storage import transaction
 from mlm_ops.plugins.dagster.metadata import SCHEMA, TABLE, Result, numbers, relation_schema
 from mlm_ops.plugins.dagster.plan import asset_key
-from mlm_ops.plugins.dagster.warehouse import as_warehouse, without_vain_retries
+from mlm_ops.plugins.dagster.warehouse import Warehouse, as_warehouse, without_vain_retries
 from mlm_ops.warehouse.argument_checks import checked
 from mlm_ops.warehouse.arrow import scannable
 from mlm_ops.warehouse.connection import registered
@@ -74,15 +74,15 @@ def build_moments_table(
     StoreError
         At a materialisation: there is a table of this name that the asset did not make.
     """
-    parts = table_parts(table)
-    if re.fullmatch(r"[A-Za-z0-9_]+", parts[-1]) is None:
+    name = table_parts(table)[-1]
+    if re.fullmatch(r"[A-Za-z0-9_]+", name) is None:
         raise AnalysisError(
             f"The table names no asset that Dagster knows. Got {table!r}; expected a name in letters, digits and "
             "underscores, perhaps with a schema before it."
         )
 
     @dg.asset(
-        key=dg.AssetKey([parts[-1]]),
+        key=dg.AssetKey([name]),
         deps=[] if upstream is None else [dg.AssetKey.from_coercible(upstream)],
         group_name=group_name,
         kinds={"duckdb"},
@@ -93,28 +93,51 @@ def build_moments_table(
     def moments_table(context: dg.AssetExecutionContext) -> Result:
         with without_vain_retries():
             warehouse = as_warehouse(getattr(context.resources, resource), resource)
-            rows = read_rows(read())
-            moments = read_moments(rows, group)
-        with without_vain_retries(), warehouse.connection() as connection:
-            claim = Claim(
-                with_schema(connection, parts),
-                "moments brought over from another warehouse",
-                "Give build_moments_table another name of a table, or rename that one.",
-            )
-            with registered(connection, scannable(rows)) as frame, transaction(connection):
-                replace_table(connection, claim, f"as from {frame}")
-            types = open_source(quoted_table(table), connection).types
-        return Result(
-            data_version=dg.DataVersion(moments.checksum),
-            metadata={
-                "dagster/row_count": dg.MetadataValue.int(moments.n_units),
-                "summary": dg.MetadataValue.text(f"{moments.n_obs:,} rows in {moments.n_units:,} groups"),
-                **numbers({"n_obs": moments.n_obs, "n_groups": moments.n_units}),
-                SCHEMA: dg.MetadataValue.table_schema(relation_schema(types)),
-            },
-        )
+            return bring_moments(warehouse, table, read(), group)
 
     return moments_table
+
+
+def bring_moments(warehouse: Warehouse, table: str, rows: Any, group: str | Sequence[str]) -> Result:
+    """Write a table of moments from elsewhere into a warehouse, once it is read as a fit would read it.
+
+    Parameters
+    ----------
+    table, group
+        As `build_moments_table` takes them.
+    rows
+        The moments, as `fit` takes data.
+
+    Returns
+    -------
+    Result
+        Their checksum as its version, and how many rows and groups they are of.
+
+    Raises
+    ------
+    DataError, StoreError
+        As at a materialisation.
+    """
+    brought = read_rows(rows)
+    moments = read_moments(brought, group)
+    with warehouse.connection() as connection:
+        claim = Claim(
+            with_schema(connection, table_parts(table)),
+            "moments brought over from another warehouse",
+            "Give build_moments_table another name of a table, or rename that one.",
+        )
+        with registered(connection, scannable(brought)) as frame, transaction(connection):
+            replace_table(connection, claim, f"as from {frame}")
+        types = open_source(quoted_table(table), connection).types
+    return Result(
+        data_version=dg.DataVersion(moments.checksum),
+        metadata={
+            "dagster/row_count": dg.MetadataValue.int(moments.n_units),
+            "summary": dg.MetadataValue.text(f"{moments.n_obs:,} rows in {moments.n_units:,} groups"),
+            **numbers({"n_obs": moments.n_obs, "n_groups": moments.n_units}),
+            SCHEMA: dg.MetadataValue.table_schema(relation_schema(types)),
+        },
+    )
 
 
 def _words(group: str | Sequence[str]) -> str:

@@ -19,6 +19,7 @@ from mlm_ops.plugins.dagster.metadata import Metadata, Result, numbers
 from mlm_ops.plugins.dagster.plan import LAST, Plan
 from mlm_ops.plugins.dagster.warehouse import step_warehouse
 from mlm_ops.reports import PICTURES, Picture, Selection, draw_svg
+from mlm_ops.reports.drawing.svg import converter
 from mlm_ops.reports.page.background_reports import report_written_ahead
 from mlm_ops.reports.page.report import write_reports, written_size
 from mlm_ops.reports.page.sections import model_to_show
@@ -47,8 +48,8 @@ def pictures_metadata(analysis: Analysis, tables: dict[str, pl.DataFrame], momen
     """
     try:
         text = _markdown(tables | whole_tables(analysis, moments))
-    except MlmError:
-        return {}
+    except MlmError as error:
+        return _not_drawn(error) if _can_draw() else {}
     except Exception as error:
         return _not_drawn(error)
     except BaseException as error:
@@ -59,8 +60,19 @@ def pictures_metadata(analysis: Analysis, tables: dict[str, pl.DataFrame], momen
     return {"pictures": dg.MetadataValue.md(text)} if text else {}
 
 
+def _can_draw() -> bool:
+    """Whether the package that draws is installed."""
+    try:
+        converter()
+    except MlmError:
+        return False
+    return True
+
+
 def _not_drawn(error: BaseException) -> Metadata:
-    _LOG.warning("The pictures of the model are not drawn: %s: %s", type(error).__name__, error)
+    # our own errors are whole sentences
+    reason = str(error) if isinstance(error, MlmError) else f"{type(error).__name__}: {error}"
+    _LOG.warning("The pictures of the model are not drawn: %s", reason)
     return {}
 
 

@@ -206,7 +206,7 @@ def run_project(
     start = time.monotonic()
     with _from_project_root(project), _instance(project) as instance, open_event_log(instance):
         definitions = _definitions(project)
-        warehouses = _warehouses(definitions, warehouse)
+        warehouses = warehouses_of(definitions, warehouse)
         config, job = _run_config(definitions, warehouse, warehouses), _job(definitions, project)
         for place in warehouses.values():
             if sentence := recover(place.database, place.results):
@@ -276,7 +276,7 @@ def _list_reports(results: Path, progress: Callable[[str], None]) -> None:
             progress(f"All reports are listed in {file.path.parent.name}/{file.path.name}.")
 
 
-def _warehouses(definitions: dg.Definitions, folder: Path | None) -> dict[str, Warehouse]:
+def warehouses_of(definitions: dg.Definitions, folder: Path | None) -> dict[str, Warehouse]:
     """The project's warehouses by the keys of their resources; the one that a folder is given for lies in it.
 
     Raises

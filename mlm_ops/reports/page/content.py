@@ -220,7 +220,12 @@ def _below(tables: Tables, name: str) -> list[str]:
     """What is said below a table without a picture."""
     if name == "sem_invariance":
         rows = table(tables, name).to_dicts()
-        texts = [text for row in rows for text in remarks([row["invariance"]], row.get("across"))]
+        texts = [
+            text
+            for row in rows
+            if row["p_value"] is not None
+            for text in remarks([row["invariance"]], row.get("across"))
+        ]
         return [f"{text[0].upper()}{text[1:]}." for text in dict.fromkeys(texts)]
     if name == "sem_score_tests":
         return [f"{text[0].upper()}{text[1:]}." for text in remarks_on_indices(table(tables, name))]

@@ -322,7 +322,7 @@ COLUMNS: dict[str, str] = {
     "analysis_text": "The analysis file as JSON, without keys that have their default",
     "analysis_hash": "Hash of analysis_text",
     "versions": "Versions of Python and of the packages that compute, as JSON",
-    "seed": "Seed of all random numbers",
+    "seed": "Seed of all random numbers that results rest on; further sets of draws count up from it",
     "host_time": "The machine's clock when the run was recorded, with its UTC offset",
     "sequence": "Number of the run, in the order of writing",
 }

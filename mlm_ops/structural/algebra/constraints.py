@@ -14,6 +14,7 @@ import numpy as np
 from scipy.special import chdtrc, ndtr
 
 from mlm_ops.errors import FormulaError, IdentificationError, MlmError
+from mlm_ops.language.options import RANDOM_SEED
 from mlm_ops.language.spelling import did_you_mean
 from mlm_ops.language.syntax import names_in
 from mlm_ops.moments.arrays import Array, Numbers
@@ -152,15 +153,19 @@ def check_constraints(table: ParameterTable) -> None:
     check_names(table, table.constraints)
     equalities = [c for c in table.constraints if c.relation == "=="]
     for constraint in table.constraints:
-        if not Equations(table, (constraint,)).jacobian(random_point(table, np.random.default_rng(1))).any():
+        if (
+            not Equations(table, (constraint,))
+            .jacobian(random_point(table, np.random.default_rng(RANDOM_SEED + 1)))
+            .any()
+        ):
             raise IdentificationError(
                 f"The constraint {constraint.text!r} restricts no free parameter. Leave it out, or free what it names."
             )
     for i, constraint in enumerate(equalities):
         equations = Equations(table, tuple(equalities[: i + 1]))
         points = [
-            equations.fulfil(random_point(table, np.random.default_rng(seed)), np.ones(table.n_free))
-            for seed in range(1, 5)
+            equations.fulfil(random_point(table, np.random.default_rng(RANDOM_SEED + i)), np.ones(table.n_free))
+            for i in range(1, 5)
         ]
         fulfilled = [point for point in points if point is not None]
         if not fulfilled:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from mlm_ops.language.options import RANDOM_SEED
 from mlm_ops.language.syntax import Call, Group, Name, Number, Operation, Syntax
 from mlm_ops.moments.arrays import Array, Numbers
 from mlm_ops.structural.algebra.matrices import LevelMoments, SemStructure, Structure
@@ -106,7 +107,7 @@ def _gradient(table: ParameterTable, theta: Array) -> Array:
 
 
 def monte_carlo(
-    table: ParameterTable, theta: Array, vcov: Array, level: float, draws: int = DRAWS, seed: int | None = 0
+    table: ParameterTable, theta: Array, vcov: Array, level: float, draws: int = DRAWS, seed: int | None = RANDOM_SEED
 ) -> tuple[Array, Array]:
     """Percentiles of the definitions over normal draws of the estimates (MacKinnon, Lockwood and Williams 2004).
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlm_ops.errors import IdentificationError
+from mlm_ops.language.options import RANDOM_SEED
 from mlm_ops.moments.arrays import Array
 from mlm_ops.moments.rank import null_space, rounding
 from mlm_ops.moments.sums import lower_by_rows
@@ -62,9 +63,9 @@ def undetermined(
     """
     moving = np.ones(table.n_free, dtype=bool)
     variances = [row.index for row in table.rows if row.is_variance and row.index is not None]
-    for seed in range(1, _POINTS + 1):
+    for i in range(1, _POINTS + 1):
         # of the order of one, whatever the data's units are: rank is a matter of the model's structure
-        rng = np.random.default_rng(seed)
+        rng = np.random.default_rng(RANDOM_SEED + i)
         theta = random_point(table, rng)
         theta[variances] = rng.uniform(0.8, 1.6, len(variances))
         equations = equations_of(table)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from mlm_ops.language.options import RANDOM_SEED
 from mlm_ops.moments.arrays import Array
 from mlm_ops.structural.algebra.constraints import Equations
 from mlm_ops.structural.algebra.identification import Curvature, curvature
@@ -202,7 +203,7 @@ def minimise(
     """
     best: SemOptimum | None = None
     for count in range(most_starts):
-        optimum = _search_from(likelihood, starts(None if count == 0 else count), count + 1, equations)
+        optimum = _search_from(likelihood, starts(None if count == 0 else RANDOM_SEED + count), count + 1, equations)
         if optimum is not None and (best is None or _better(optimum, best)):
             best = replace(optimum, starts=count + 1)
         # where a search ends at a bound depends on the way to it: other variances may be zero, at a lower deviance

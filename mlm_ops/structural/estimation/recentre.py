@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import scipy.linalg
 
+from mlm_ops.language.options import RANDOM_SEED
 from mlm_ops.moments.arrays import Array, Numbers
 from mlm_ops.structural.algebra.constraints import Equations, random_point
 from mlm_ops.structural.algebra.matrices import Structure
@@ -67,7 +68,7 @@ def _recentre_groups(table: ParameterTable, structure: Structure, origin: Array)
         return np.concatenate(parts)
 
     target = np.tile(origin, len(structure.parts))
-    anywhere = [random_point(table, np.random.default_rng(seed)) for seed in (1, 2)]
+    anywhere = [random_point(table, np.random.default_rng(RANDOM_SEED + i)) for i in (1, 2)]
     _, triangle, order = scipy.linalg.qr(equations(anywhere[0]).T, mode="economic", pivoting=True)
     diagonal = np.abs(np.diag(triangle))
     if len(diagonal) < len(index) or diagonal.min() < _SOLVED * diagonal.max():
@@ -95,5 +96,5 @@ def _recentre_groups(table: ParameterTable, structure: Structure, origin: Array)
 def _restricts_means(table: ParameterTable) -> bool:
     """Whether a constraint contains an intercept."""
     means = [row.index for row in table.rows if row.op == "~1" and row.index is not None]
-    anywhere = random_point(table, np.random.default_rng(1))
+    anywhere = random_point(table, np.random.default_rng(RANDOM_SEED + 1))
     return bool(table.constraints and Equations(table, table.constraints).jacobian(anywhere)[:, means].any())

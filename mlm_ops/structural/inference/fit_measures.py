@@ -88,6 +88,8 @@ class FitMeasures:
         Of chi-square, and of that of independence.
     by_level
         The same of level 1 and level 2, each with the other unrestricted.
+    level_faults
+        Why a level that could have these has none: it cannot be fitted beside the other one unrestricted.
     srmr_within, srmr_between
         Root mean square differences of correlations; of several groups their means, weighted by rows.
     joint, given_x
@@ -105,6 +107,7 @@ class FitMeasures:
     scaling_factor: float
     baseline_scaling_factor: float
     by_level: dict[int, FitIndices]
+    level_faults: dict[int, str]
     srmr_within: float
     srmr_between: float
     joint: InformationCriteria
@@ -151,7 +154,7 @@ def fit_measures(estimate: SemEstimate, by: Yardsticks | None = None) -> FitMeas
     df, baseline_df = by.n_unrestricted - estimate.n_parameters, by.n_unrestricted - by.n_independent
     nan = math.nan
     chi_square = baseline = factor = baseline_factor = nan
-    by_level = dict.fromkeys((WITHIN, BETWEEN), NO_INDICES)
+    by_level, level_faults = dict.fromkeys((WITHIN, BETWEEN), NO_INDICES), dict[int, str]()
     if whole is not None and independent is not None:
         # two searches of equal models differ by rounding
         chi_square = max(0.0, 2 * (whole.log_likelihood - estimate.log_likelihood)) if df > 0 else 0.0
@@ -159,7 +162,7 @@ def fit_measures(estimate: SemEstimate, by: Yardsticks | None = None) -> FitMeas
         trace = scaling_trace(whole)
         factor = scaling_factor(trace, scaling_trace(estimate), df)
         baseline_factor = scaling_factor(trace, scaling_trace(independent), baseline_df)
-        by_level = level_indices(estimate, whole, independent)
+        by_level, level_faults = level_indices(estimate, whole, independent)
     plain = (chi_square, df, baseline, baseline_df)
     groups = tuple(_of_groups(estimate, whole))
     shares = [part.n_obs / statistics.n_obs for part in groups]
@@ -172,6 +175,7 @@ def fit_measures(estimate: SemEstimate, by: Yardsticks | None = None) -> FitMeas
         scaling_factor=factor,
         baseline_scaling_factor=baseline_factor,
         by_level=by_level,
+        level_faults=level_faults,
         srmr_within=sum(share * part.srmr_within for share, part in zip(shares, groups, strict=True)),
         srmr_between=sum(share * part.srmr_between for share, part in zip(shares, groups, strict=True)),
         joint=_criteria(estimate.log_likelihood, estimate.n_parameters, statistics.n_obs),

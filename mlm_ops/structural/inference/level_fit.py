@@ -6,7 +6,6 @@ West 2009, Structural Equation Modeling 16). RMSEA counts rows within clusters, 
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 from mlm_ops.errors import IdentificationError
@@ -25,33 +24,38 @@ def crosses_levels(table: ParameterTable) -> bool:
     return bool(table.constraints) or bool(within & between) or any(row.index is not None or row.value for row in means)
 
 
-def level_indices(estimate: SemEstimate, unrestricted: SemEstimate, baseline: SemEstimate) -> dict[int, FitIndices]:
-    """Chi-square and indices of each level; empty ones where labels cross levels, or a part is not identified."""
-    if crosses_levels(estimate.table):
-        return dict.fromkeys((WITHIN, BETWEEN), NO_INDICES)
-    return {level: _of_level(estimate, unrestricted, baseline, level) for level in (WITHIN, BETWEEN)}
+def level_indices(
+    estimate: SemEstimate, unrestricted: SemEstimate, baseline: SemEstimate
+) -> tuple[dict[int, FitIndices], dict[int, str]]:
+    """Chi-square and indices of each level, and why a level has none.
+
+    They are empty, without a reason, where labels cross levels; and of a level that cannot be fitted alone.
+    """
+    indices, faults = dict.fromkeys((WITHIN, BETWEEN), NO_INDICES), {}
+    if not crosses_levels(estimate.table):
+        for level in indices:
+            try:
+                indices[level] = _of_level(estimate, unrestricted, baseline, level)
+            except IdentificationError as error:
+                faults[level] = str(error)
+    return indices, faults
 
 
 def _of_level(estimate: SemEstimate, unrestricted: SemEstimate, baseline: SemEstimate, level: int) -> FitIndices:
     ours, df = _ratio(estimate, unrestricted, level)
     independence, baseline_df = _ratio(baseline, unrestricted, level)
-    if df is None or baseline_df is None:
-        return NO_INDICES
     n = estimate.statistics.n_obs if level == WITHIN else float(estimate.statistics.n_clusters)
     return fit_indices(ours, df, independence, baseline_df, n / len(estimate.by_group))
 
 
-def _ratio(estimate: SemEstimate, unrestricted: SemEstimate, level: int) -> tuple[float, int | None]:
+def _ratio(estimate: SemEstimate, unrestricted: SemEstimate, level: int) -> tuple[float, int]:
     """Twice the log-likelihood that a model of one level, the other unrestricted, lacks, and its df."""
     table = _with_starts(estimate, unrestricted, level)
     df = unrestricted.n_parameters - table.n_free
     if df == 0:
         return 0.0, 0
-    try:
-        check_identified(table, structure_of(table))
-        partial = estimate_sem(table, estimate.statistics)
-    except IdentificationError:
-        return math.nan, None
+    check_identified(table, structure_of(table))
+    partial = estimate_sem(table, estimate.statistics)
     return max(0.0, 2 * (unrestricted.log_likelihood - partial.log_likelihood)), df
 
 

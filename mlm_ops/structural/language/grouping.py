@@ -110,7 +110,7 @@ def grouped_table(
             f"c() has a value for each group. Got {model.n_groups} in the model and {len(values)} groups of "
             f"{grouping.name!r}: {', '.join(values)}."
         )
-    if model.ready:
+    if model.ready is not None:
         model = labelled_by_group(model, len(values))
     models = [model.of_group(number) for number in range(len(values))]
     first = parameter_table(models[0], centering)

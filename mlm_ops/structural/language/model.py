@@ -97,8 +97,8 @@ class SemModel:
     definitions: tuple[Definition, ...]
     text: str = field(compare=False, default="")
     constraints: tuple[Constraint, ...] = ()
-    #: Whether a ready model's line stands for it, so that its labels are not the user's.
-    ready: bool = field(compare=False, default=False)
+    #: The name of the ready model whose line stands for it, so that its labels are not the user's; None without.
+    ready: str | None = field(compare=False, default=None)
 
     def at(self, level: int) -> tuple[Item, ...]:
         """The items of one level."""

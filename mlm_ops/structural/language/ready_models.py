@@ -17,9 +17,11 @@ from mlm_ops.structural.language.ready_mediation import mediation_text
 from mlm_ops.structural.language.syntax import parse_sem
 
 _NAME, _LABEL = re.compile(r"[A-Za-z_][\w.]*"), re.compile(r"(?<![\w.])([A-Za-z_][\w.]*)\*")
+#: The ready model that stands beside a mixed model with observed means.
+CONTEXTUAL = "contextual"
 #: The form of each ready model, by its name.
 FORMS = {
-    "contextual": "A contextual model is 'contextual: y ~ x', or 'contextual: y ~ (f =~ x1 + x2 + x3)' of a latent "
+    CONTEXTUAL: "A contextual model is 'contextual: y ~ x', or 'contextual: y ~ (f =~ x1 + x2 + x3)' of a latent "
     "variable; covariates follow |, as in | z + within(u) + between(w).",
     "mediation": "A mediation model is 'mediation 1-1-1: x -> m -> y', with a level 1 or 2 for each variable, at least "
     "one of them 1, and more mediators as m1 + m2 or 1-1-1-1: x -> m1 -> m2 -> y; or 'mediation 1-1-1 random: x -> m "
@@ -40,8 +42,8 @@ def read_model(text: str) -> SemModel:
     FormulaError
         As `expand_ready_model` and `parse_sem`.
     """
-    expanded = expand_ready_model(text)
-    return replace(parse_sem(expanded), ready=expanded != text)
+    expanded, name = _expanded(text)
+    return replace(parse_sem(expanded), ready=name)
 
 
 def labelled_by_group(model: SemModel, count: int) -> SemModel:
@@ -54,7 +56,7 @@ def labelled_by_group(model: SemModel, count: int) -> SemModel:
             lines += [_with_suffix(line, own, f".g{number}") for number in range(1, count + 1)]
         else:
             lines.append(_LABEL.sub(lambda m: _of_groups(m[1], count) if m[1] in labels else m[0], line))
-    return replace(parse_sem("\n".join(lines)), ready=True)
+    return replace(parse_sem("\n".join(lines)), ready=model.ready)
 
 
 def _with_suffix(line: str, names: Collection[str], suffix: str) -> str:
@@ -73,29 +75,38 @@ def expand_ready_model(text: str) -> str:
     FormulaError
         A line that begins as a ready model and has not its form, or a heading that is nearly that of one.
     """
+    return _expanded(text)[0]
+
+
+def _expanded(text: str) -> tuple[str, str | None]:
+    """The text, written out where it is a ready model's line, and that model's name; None of another text."""
     tokens = [token for token in tokenize(text, STRUCTURAL) if (token.kind, token.text) != ("newline", "\n")]
     texts = [token.text for token in tokens]
     if len(tokens) > 1 and texts[0] in FORMS and tokens[1].kind in {"name", "number"} and ":" not in texts:
         raise FormulaError(FORMS[texts[0]], text, tokens[1].position)
     if ":" not in texts:
-        return text
+        return text, None
     colon = texts.index(":")
     design, rest = "".join(texts[1:colon]), tokens[colon + 1 : -1]
     # the heading stands on one line
     heading = text[: tokens[colon].position].strip()
     if "\n" in heading or "".join(heading.split()) != texts[0] + design:
-        return text
+        return text, None
     if texts[0] not in FORMS:
         _check_spelling(text, tokens[:colon])
-        return text
+        return text, None
     line = ReadyLine(text, rest, FORMS[texts[0]])
-    if texts[0] == "mediation":
+    return _written_out(texts[0], design, text, tokens[colon], line), texts[0]
+
+
+def _written_out(name: str, design: str, text: str, colon: Token, line: ReadyLine) -> str:
+    if name == "mediation":
         return mediation_text(line, design)
-    if texts[0] == "cfa" and design in ("", *RESTRICTIONS):
-        return _cfa(text, tokens[colon], line, design)
+    if name == "cfa" and design in ("", *RESTRICTIONS):
+        return _cfa(text, colon, line, design)
     if design:
         raise line.fail()
-    return _contextual(line) if texts[0] == "contextual" else _growth(line)
+    return _contextual(line) if name == CONTEXTUAL else _growth(line)
 
 
 def _check_spelling(text: str, heading: Sequence[Token]) -> None:

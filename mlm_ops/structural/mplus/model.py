@@ -11,12 +11,14 @@ from mlm_ops.structural.language.request import sem_request
 from mlm_ops.structural.mplus.data import DataFile
 from mlm_ops.structural.mplus.define import DefineStep, select_of
 from mlm_ops.structural.results.fit import SemFit
-from mlm_ops.structural.results.fitting import fit_rows
+from mlm_ops.structural.results.fitting import collect_sem, fit_rows
 from mlm_ops.warehouse.argument_checks import checked
 from mlm_ops.warehouse.source import Source
 
 if TYPE_CHECKING:
     import duckdb
+
+    from mlm_ops.moments.record import Moments
 
 
 @dataclass(frozen=True)
@@ -76,8 +78,14 @@ class MplusModel:
             As `mlm_ops.sem`.
         """
         request = sem_request(self.text, **self.options)
-        source = self.data_file.open() if data is None else self.data_file.named(data, connection)
-        return fit_rows(request, self._prepared(source))
+        return fit_rows(request, self._source(data, connection))
+
+    def collect(self, data: Any = None, *, connection: duckdb.DuckDBPyConnection | None = None) -> Moments:
+        """Collect the moments that the model is fitted to, as `fit` does before it."""
+        return collect_sem(sem_request(self.text, **self.options), self._source(data, connection))
+
+    def _source(self, data: Any, connection: duckdb.DuckDBPyConnection | None) -> Source:
+        return self._prepared(self.data_file.open() if data is None else self.data_file.named(data, connection))
 
     def _prepared(self, source: Source) -> Source:
         if not self._steps:

@@ -88,7 +88,9 @@ class SemFit(SemRecord):
         return groups([moments_model(self.estimate.table, self.cluster)], complete_units(self.moments))
 
     @checked(level=options.LEVEL, draws=options.DRAWS, seed=options.SEED)
-    def defined(self, level: float = 0.95, *, draws: int = DRAWS, seed: int | None = 0) -> pl.DataFrame:
+    def defined(
+        self, level: float = 0.95, *, draws: int = DRAWS, seed: int | None = options.RANDOM_SEED
+    ) -> pl.DataFrame:
         """Defined parameters with delta-method intervals (95%) and Monte Carlo intervals of this level.
 
         Parameters
@@ -96,7 +98,7 @@ class SemFit(SemRecord):
         draws, seed
             Of the estimates' normal distribution; equal seeds give equal limits, None takes a new one.
         """
-        if (level, draws, seed) == (0.95, DRAWS, 0):
+        if (level, draws, seed) == (0.95, DRAWS, options.RANDOM_SEED):
             return tables.sem_defined(self, *self.monte_carlo_limits)
         limits = monte_carlo(self.estimate.table, self.estimate.theta, self.vcov, level, draws, seed)
         return tables.sem_defined(self, *limits)
@@ -133,7 +135,8 @@ class SemFit(SemRecord):
 
         For a model of several groups, the steps are across groups: equal loadings, then also equal intercepts, then
         also equal residuals. One row per step, with its fit and the likelihood ratio test against the previous step,
-        plain and scaled; no rows for models without a factor that has the same indicators at both levels.
+        plain and scaled. A step that cannot be fitted or tested is the last: its numbers are null, and a note of the
+        fit says why. No rows for models without a factor that has the same indicators at both levels.
         """
         return tables.SEM_TABLES["sem_invariance"](self)
 
@@ -178,6 +181,20 @@ class SemFit(SemRecord):
         """
         parsed = parse_constraints(constraints)
         return tables.sem_wald(wald_test(self.estimate.table, parsed, self.estimate.theta, self.vcov))
+
+    @property
+    def moments_sql(self) -> str:
+        """The SQL that was sent for the fit: a survey of the rows, and the GROUP BY that collects their moments.
+
+        As it was written for DuckDB, each statement behind a comment, to be run again where the rows are. The rows of a
+        frame are called mlm_rows, and a file is read by the first statement.
+
+        Raises
+        ------
+        MlmError
+            The fit is of moments that were kept, put together, or made elsewhere.
+        """
+        return self.moments.statements
 
     @checked(format=_EQUATIONS)
     def equations(self, format: SemEquationFormat = "text") -> str:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlm_ops.errors import DataError, MlmError
 from mlm_ops.language import options
-from mlm_ops.language.formula import parse_formula
-from mlm_ops.language.model import GroupingFactor, group_name
+from mlm_ops.language.model import INTERCEPT, Between, Column, GroupingFactor, Model, RandomBlock, Term, label
 from mlm_ops.language.request import Request
 from mlm_ops.moments.collect import collect
 from mlm_ops.moments.coverage import moments_for
@@ -24,7 +23,7 @@ from mlm_ops.structural.estimation.estimate import estimate_sem
 from mlm_ops.structural.language.grouping import grouped_table
 from mlm_ops.structural.language.model import BETWEEN, WITHIN, SemModel
 from mlm_ops.structural.language.parameters import ParameterTable, parameter_table
-from mlm_ops.structural.language.ready_models import read_model
+from mlm_ops.structural.language.ready_models import CONTEXTUAL
 from mlm_ops.structural.language.request import SemRequest, sem_request
 from mlm_ops.structural.results.fit import SemFit
 from mlm_ops.structural.results.record import SemContextualEffect
@@ -186,7 +185,9 @@ def fit_sem(request: SemRequest, moments: Moments, lost: tuple[str, ...] = ()) -
     check_information(table, structure, statistics)
     estimate = estimate_sem(table, statistics)
     seconds = time.perf_counter() - start
-    observed = _observed_means(model, complete_units(moments), cluster) if grouping is None else None
+    observed, fault = None, None
+    if grouping is None:
+        observed, fault = _observed_means(model, complete_units(moments), cluster)
     return SemFit(
         request=request,
         estimate=estimate,
@@ -195,6 +196,7 @@ def fit_sem(request: SemRequest, moments: Moments, lost: tuple[str, ...] = ()) -
         n_dropped=dict(moments.n_dropped),
         moments=moments,
         observed=observed,
+        observed_fault=fault,
         lost=lost,
     )
 
@@ -222,36 +224,29 @@ def _whole(moments: Moments, missing: options.Missing) -> Moments:
     return moments
 
 
-def _observed_means(model: SemModel, moments: Moments, cluster: GroupingFactor) -> SemContextualEffect | None:
-    """The ready model ``contextual`` with observed cluster means: a mixed model of the same moments.
+def _observed_means(
+    model: SemModel, moments: Moments, cluster: GroupingFactor
+) -> tuple[SemContextualEffect | None, str | None]:
+    """The ready model ``contextual`` with observed cluster means, a mixed model of the same moments; or why it fails.
 
-    None of other models, and where the mixed model cannot be fitted, as without differences between means.
+    Neither of other models, nor of that of a latent variable, which has no observed means.
     """
+    if model.ready != CONTEXTUAL or any(item.op == "=~" for item in model.items):
+        return None, None
     within, between = ([item for item in model.at(level) if item.op == "~"] for level in (WITHIN, BETWEEN))
-    if len({item.lhs for item in (*within, *between)}) != 1 or [d.name for d in model.definitions] != ["contextual"]:
-        return None
-    names = [[item.rhs for item in items] for items in (within, between)]
-    both = [name for name in names[0] if name in names[1]]
-    if not both:
-        return None
-    outcome, first = within[0].lhs, both[0]
-    covariates = [f"within({name})" for name in names[0] if name not in both]
-    covariates += [f"between({name})" for name in names[1] if name not in both]
-    line = f"contextual: {outcome} ~ {' + '.join(both)}{' | ' * bool(covariates)}{' + '.join(covariates)}"
-    ready = read_model(line)
-    if set(model.items) != set(ready.items) or model.definitions != ready.definitions or model.constraints:
-        return None
-    terms = "".join(f" + {name} + between({name})" for name in both)
-    terms += "".join(f" + {name}" for name in dict.fromkeys([*names[0], *names[1]]) if name not in both)
-    mixed = parse_formula(f"{outcome} ~ 1{terms} + (1 | {group_name(cluster)})")
+    outcome, first = Column(within[0].lhs), Column(within[0].rhs)
+    inside, outside = ([Column(item.rhs) for item in items] for items in (within, between))
+    both = [column for column in inside if column in outside]
+    variables = [variable for column in both for variable in (column, Between(column))]
+    variables += [column for column in dict.fromkeys((*inside, *outside)) if column not in both]
+    terms = (INTERCEPT, *(Term((variable,)) for variable in variables))
+    mixed = Model(outcome, terms, (RandomBlock((INTERCEPT,), cluster),), default_group=cluster)
     try:
         fixed_effects = fit_model(Request(mixed, "ml", "none"), moments).fixed_effects
-    except MlmError:
+    except MlmError as error:
         # it stands beside the structural model, which has its numbers without it
-        return None
+        return None, str(error)
     slopes = {row["term"]: row for row in fixed_effects.iter_rows(named=True)}
-    pooled, effect = slopes.get(first), slopes.get(f"between({first})")
-    if pooled is None or effect is None:
-        return None
+    pooled, effect = slopes[label(first)], slopes[label(Between(first))]
     mean_slope = pooled["estimate"] + effect["estimate"]
-    return SemContextualEffect(pooled["estimate"], mean_slope, effect["estimate"], effect["std_error"])
+    return SemContextualEffect(pooled["estimate"], mean_slope, effect["estimate"], effect["std_error"]), None

@@ -29,11 +29,11 @@ from mlm_ops.structural.algebra.derived import (
 from mlm_ops.structural.estimation.estimate import SemEstimate
 from mlm_ops.structural.inference.cluster_scores import ClusterScores, cluster_scores
 from mlm_ops.structural.inference.fit_measures import FitMeasures, Yardsticks, fit_measures, yardsticks
-from mlm_ops.structural.inference.invariance_steps import InvarianceStep, invariance_steps
+from mlm_ops.structural.inference.invariance_steps import InvarianceStep, invariance_steps, notes_of_steps
 from mlm_ops.structural.inference.level_fit import crosses_levels
 from mlm_ops.structural.inference.score_tests import ScoreTests, score_tests
 from mlm_ops.structural.language.grouping import Grouping
-from mlm_ops.structural.language.model import SemModel
+from mlm_ops.structural.language.model import WITHIN, SemModel
 from mlm_ops.structural.language.request import SemRequest
 from mlm_ops.structural.likelihood.quadrature import CHECK, NODES
 from mlm_ops.structural.statistics.cluster_sums import ClusterSums
@@ -69,6 +69,8 @@ class SemRecord:
         The moments that the model was fitted to.
     observed
         The same contextual effect by observed cluster means, for the ready model ``contextual``.
+    observed_fault
+        Why that mixed model could not be fitted; None of others.
     lost
         Groups of rows none of whose rows is in the model.
     """
@@ -80,6 +82,7 @@ class SemRecord:
     n_dropped: dict[str, int]
     moments: Moments
     observed: SemContextualEffect | None = None
+    observed_fault: str | None = None
     lost: tuple[str, ...] = ()
 
     @property
@@ -211,6 +214,11 @@ class SemRecord:
             notes.append(f"standard errors are cluster-robust over {statistics.n_clusters} clusters")
         notes += self._notes_of_missing([part for part in statistics.by_group if isinstance(part, ClusterSums)])
         notes += self._notes_of_invariance()
+        if self.observed_fault is not None:
+            notes.append(
+                "no contextual effect with observed cluster means, whose mixed model cannot be fitted: "
+                f"{self.observed_fault.rstrip('.')}"
+            )
         return notes + self._notes_of_rows()
 
     def _notes_of_rows(self) -> list[str]:
@@ -324,11 +332,11 @@ class SemRecord:
         return notes
 
     def _notes_of_invariance(self) -> list[str]:
-        """Why a factor model of several groups has no steps of invariance across them."""
+        """Why a factor model of several groups has no steps of invariance across them, or one of the steps no test."""
         table = self.estimate.table
         has_steps = table.within.latent or table.between.latent
         if self.grouping is None or not self.grouping.equal or table.slopes or not has_steps:
-            return []
+            return notes_of_steps(self.invariance_steps)
         return [
             f"no steps of invariance across groups: they start from a model without group_equal, and this one has "
             f"{', '.join(self.grouping.equal)} equal already; leave group_equal out to have them"
@@ -373,6 +381,9 @@ class SemRecord:
                 else "the factor that rows which are not normal would give it is not positive"
             )
             notes.append(f"no scaled chi-square: {why}")
+        for level, fault in measures.level_faults.items():
+            where = "within" if level == WITHIN else "between"
+            notes.append(f"no chi-square {where} clusters, where the model cannot be fitted alone: {fault.rstrip('.')}")
         if crosses_levels(self.estimate.table):
             notes.append(
                 "no chi-square of each level: labels, constraints or means make the levels depend on each other"

@@ -44,7 +44,7 @@ def outline(record: SemRecord) -> Outline:
         below = f"with observed instead of latent cluster means: {estimate} (std. error {error})"
         tables[-1] = replace(tables[-1], below=(below,))
     if record.invariance_steps:
-        names = [step.name for step in record.invariance_steps]
+        names = [step.name for step in record.invariance_steps if step.ratio is not None]
         across = record.invariance_steps[0].across
         tables.append(OutlineTable(f"Invariance across {across}", _invariance(record), remarks(names, across)))
     return Outline(

@@ -100,7 +100,8 @@ def lost_groups(source: Source, moments: Moments, group: GroupingFactor) -> dict
     if not any(moments.n_dropped.values()):
         return {}
     columns = ", ".join(map(category, moments.columns_of(group)))
-    rows = run(source, f"select {columns}, count(*) from {source.relation} group by all").fetchall()
+    sql = f"select {columns}, count(*) from {source.relation} group by all"
+    rows = run(source, sql, "Rows of each group").fetchall()
     if sum(row[-1] for row in rows) != moments.n_rows:
         return {}
     labels = [texts(moments.labels[moments.schema.keys.index(name)]) for name in moments.columns_of(group)]
