@@ -8,7 +8,7 @@ import os
 import shlex
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,7 +29,10 @@ RESULTS_FILE = "results.duckdb"
 MEMORY_TO_WRITE = "256MB"
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from mlm_ops.analyses.file.analysis import Analysis
+    from mlm_ops.analyses.store.runs import Run
 
 
 def fit_formula(options: Namespace) -> int:
@@ -68,7 +71,7 @@ def fit_formula(options: Namespace) -> int:
 
 
 def fit_mplus(options: Namespace) -> int:
-    """Fit the model of an Mplus input to a data file or to its own, and print the fit or its SQL; nothing is written."""
+    """Fit the model of an Mplus input to a data file or to its own, and print it or its SQL; nothing is written."""
     own_options = ("database", "allow_files", *_OF_FORMULAS, "covariance")
     conflicts = [name for name in own_options if getattr(options, name)]
     if conflicts:
@@ -126,27 +129,14 @@ def fit_analysis_file(options: Namespace, run_id: str, tell: Callable[[str], Non
     analysis = read_analysis(options.what, allow_files=options.allow_files)
     database = _database(options, analysis)
     if options.sql:
-        from mlm_ops.analyses.run import collect_analysis
-        from mlm_ops.warehouse.connection import in_memory, using
-
-        # data of a file need no database, and none is made for them
-        opened = using(database, wait=options.wait, on_wait=tell) if database.exists() else in_memory()
-        with opened as connection:
-            print(visible(collect_analysis(analysis, connection).statements))
-        return 0
+        return _print_sql(analysis, database, options.wait, tell)
     if analysis.steps != STEPS.default:
         tell(f"steps: {analysis.steps} has no effect here: a Dagster project writes the centered rows, by mlm run.")
-    from dataclasses import asdict
-
-    from mlm_ops.analyses.drift_words import drift_sentence
     from mlm_ops.analyses.run import fit_analysis
     from mlm_ops.analyses.store.layout import check_store
     from mlm_ops.analyses.store.prediction_views import check_view_names, create_prediction_views, prediction_views
     from mlm_ops.analyses.store.run_facts import run_facts
     from mlm_ops.analyses.store.runs import Run, read_latest, write_runs
-    from mlm_ops.analyses.store.version import VIEWS_OF_LISTS
-    from mlm_ops.cli.show import all_rows, print_head
-    from mlm_ops.cli.terminal import console, show_tables
     from mlm_ops.warehouse.connection import limit_memory, using
 
     with _without_empty_file(database), using(database, wait=options.wait, on_wait=tell) as connection:
@@ -174,18 +164,41 @@ def fit_analysis_file(options: Namespace, run_id: str, tell: Callable[[str], Non
             connection.execute("set max_vacuum_tasks = 0")
         write_runs(connection, [(record, tables)], analysis.history, beside=views)
         drift = read_latest(connection, "drift").filter(run_id=run_id, analysis=analysis.analysis)
-    show_command = command("show", database=database, analysis=analysis.analysis)
+    _print_results(database, record, tables, drift)
+    return 0
+
+
+def _print_sql(analysis: Analysis, database: Path, wait: float, tell: Callable[[str], None]) -> int:
+    """Print the SQL that the moments of an analysis are collected by."""
+    from mlm_ops.analyses.run import collect_analysis
+    from mlm_ops.warehouse.connection import in_memory, using
+
+    # data of a file need no database, and none is made for them
+    with using(database, wait=wait, on_wait=tell) if database.exists() else in_memory() as connection:
+        print(visible(collect_analysis(analysis, connection).statements))
+    return 0
+
+
+def _print_results(database: Path, run: Run, tables: Mapping[str, pl.DataFrame], drift: pl.DataFrame) -> None:
+    """Print the tables of a run that was written, what has drifted in it, and where it is."""
+    from dataclasses import asdict
+
+    from mlm_ops.analyses.drift_words import drift_sentence
+    from mlm_ops.analyses.store.version import VIEWS_OF_LISTS
+    from mlm_ops.cli.show import all_rows, print_head
+    from mlm_ops.cli.terminal import console, show_tables
+
+    show_command = command("show", database=database, analysis=run.analysis)
     sentence = f"Written to schema mlm of {database}. Read it with: {show_command}"
     with _note_that_results_are_stored(sentence):
         target = console()
-        print_head(target, asdict(record))
+        print_head(target, asdict(run))
         shown = {VIEWS_OF_LISTS.get(name, name): frame for name, frame in tables.items()}
-        show_tables(target, shown, all_rows(database, analysis.analysis, None))
+        show_tables(target, shown, all_rows(database, run.analysis, None))
         if (changes := drift_sentence(drift)) is not None:
-            drift_command = command("show", database=database, analysis=analysis.analysis, table="drift")
+            drift_command = command("show", database=database, analysis=run.analysis, table="drift")
             print(one_line(f"Drift: {changes}. See all with: {drift_command}"))
         print(visible(sentence))
-    return 0
 
 
 def _database(options: Namespace, analysis: Analysis) -> Path:
