@@ -297,7 +297,7 @@ def partition_fits(plan: Plan, partitions_def: dg.PartitionsDefinition[str], col
         windows = windows_of(partitions_def, context.partition_keys)
         blocking = tuple(name for name in ("converged", "not_singular") if plan.blocks(name))
         with step_warehouse(context, plan) as warehouse, warehouse.connection() as connection:
-            check_published(warehouse.results)
+            check_published(connection, warehouse.results)
             check_windows(open_rows(plan.analysis, connection), column, windows)
             outcomes = fit_partitions(
                 connection, plan.analysis, column, windows, context.run.run_id, run_start(context), blocking

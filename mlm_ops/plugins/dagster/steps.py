@@ -240,7 +240,7 @@ def make_results(
         A model has not been fitted, the models were fitted to different moments, or the file at the destination is no
         published copy. Nothing of the run is then written.
     """
-    check_published(destination)
+    check_published(connection, destination)
     moments = load_moments(connection, moments_table(analysis))
     tables = _staged(connection, analysis, moments.checksum) | whole_tables(analysis, moments)
     run = Run(
