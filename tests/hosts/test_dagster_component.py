@@ -70,6 +70,14 @@ def change(project: Path, old: str, new: str) -> None:
             "src/shop/defs/hsb/defs.yaml: fit_by needs partitions. "
             "Got the column 'wave' alone; give partitions_def too.",
         ),
+        (
+            "group_name: survey",
+            "partitions_def: {type: static, partition_keys: [1]}\n  fit_by: wave",
+            "src/shop/defs/hsb/defs.yaml: A sensor of new data cannot say which partitions of schools to fit, as "
+            "fit_by keeps no moments to compare the rows with. Leave out new_data_sensor, and give an "
+            "automation_condition or "
+            "a schedule.",
+        ),
     ],
 )
 def test_a_bad_value_is_one_sentence_that_names_the_file(
@@ -177,7 +185,7 @@ def test_dagster_names_the_file_and_the_key(
     ],
 )
 def test_partitions_are_written_in_yaml(project: Path, load: Load, text: str, keys: list[str]) -> None:
-    change(project, "group_name: survey", f"partitions_def: {text}\n  fit_by: wave")
+    change(project, "new_data_sensor: true", f"partitions_def: {text}\n  fit_by: wave")
     node = load().resolve_asset_graph().get(dg.AssetKey(["schools", "results"]))
     assert node.partitions_def is not None
     assert list(node.partitions_def.get_partition_keys()) == keys

@@ -19,7 +19,7 @@ from mlm_ops.plugins.dagster.assets import build_analysis_assets
 from mlm_ops.plugins.dagster.partitions_in_yaml import PartitionsModel, resolve_partitions
 from mlm_ops.plugins.dagster.plan import CHECKS, Severity
 from mlm_ops.plugins.dagster.scaffold import AnalysisScaffolder
-from mlm_ops.plugins.dagster.sensor import build_new_data_sensor
+from mlm_ops.plugins.dagster.sensor import build_new_data_sensor, no_sensor_with_fit_by
 from mlm_ops.plugins.dagster.warehouse import Warehouse, database_file
 from mlm_ops.warehouse.connection import ADDRESS
 from mlm_ops.warehouse.files.kinds import is_data_file
@@ -290,6 +290,8 @@ class MultilevelAnalysis(dg.Component, dg.Resolvable):
             )
         ]
         if self.new_data_sensor:
+            if self.fit_by is not None:
+                raise AnalysisError(no_sensor_with_fit_by(analysis.analysis))
             definitions.append(dg.Definitions(sensors=[self._sensor(analysis)]))
         if self.database is not None:
             definitions.append(dg.Definitions(resources={self.resource: self._warehouse(context, self.database)}))
