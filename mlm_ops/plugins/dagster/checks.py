@@ -1,4 +1,7 @@
-"""Check moments and fits: a verdict and one sentence each, for Dagster's asset checks."""
+"""Check moments and fits: a verdict and one sentence each, for Dagster's asset checks.
+
+`Plan.with_severities` says how severe a failure is.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +73,6 @@ def enough_groups(moments: Moments, factors: Iterable[GroupingFactor]) -> dg.Ass
     return dg.AssetCheckResult(
         check_name="enough_groups",
         passed=doubt is None,
-        severity=dg.AssetCheckSeverity.WARN,
         description=f"{doubt or all_sizes}.",
         metadata={"groups": min(sizes.values(), default=0), "expected": FEW_GROUPS},
     )
@@ -140,7 +142,6 @@ def not_singular(model: str, fit: Fit, statistics: Mapping[str, Any]) -> dg.Asse
     return dg.AssetCheckResult(
         check_name="not_singular",
         passed=not fit.singular,
-        severity=dg.AssetCheckSeverity.WARN,
         description=f"Model {model} is singular: some variance is zero or some correlation is one. "
         "Its likelihood holds; read its variance components and their tests with care."
         if fit.singular
@@ -168,7 +169,6 @@ def no_influential_unit(model: str, flagged: pl.DataFrame) -> dg.AssetCheckResul
     return dg.AssetCheckResult(
         check_name="no_influential_unit",
         passed=rows.is_empty(),
-        severity=dg.AssetCheckSeverity.WARN,
         description=f"Model {model} rests on single units: {units}."
         if units
         else f"No unit's deletion moves a coefficient of model {model} by more than its standard error.",
@@ -185,7 +185,6 @@ def assumptions(model: str, flagged: pl.DataFrame) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
         check_name="assumptions",
         passed=rows.is_empty(),
-        severity=dg.AssetCheckSeverity.WARN,
         description=f"Of model {model}, {sentence}."
         if findings
         else f"Random effects, residual variances and predictors of model {model} look as the model assumes.",
@@ -238,7 +237,6 @@ def no_drift(drift: pl.DataFrame) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
         check_name="no_drift",
         passed=flagged.is_empty(),
-        severity=dg.AssetCheckSeverity.WARN,
         description=description,
         metadata={"compared": rows.height, "flagged": flagged.height, **({"changes": changes} if changes else {})},
     )
@@ -261,7 +259,6 @@ def sem_not_singular(fit: SemFit, notes: Sequence[str]) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
         check_name="not_singular",
         passed=not fit.singular,
-        severity=dg.AssetCheckSeverity.WARN,
         description="; ".join(notes) or sentence,
         metadata={"notes": len(notes)},
     )
