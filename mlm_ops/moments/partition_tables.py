@@ -209,6 +209,16 @@ class Parts:
         fingerprints = {name: (before.get(name), now.get(name)) for name in sorted(before.keys() | now.keys())}
         return {name: both for name, both in fingerprints.items() if both[0] != both[1]}
 
+    def sizes(self, source: Source) -> dict[str, tuple[int, int]]:
+        """Count the rows of each partition: those that its moments were read from, and those that it has now."""
+        rows = render(
+            "partition_facts", relation=source.relation, partition=identifier(self.column), numbers=[], categories=[],
+            units=[],
+        )  # fmt: skip
+        now = dict(self.run(f"select part, n_rows from ({rows}) where part is not null").fetchall())
+        kept = dict(self.run(f"select part, n_rows from {self._facts}").fetchall())
+        return {name: (kept.get(name, 0), now.get(name, 0)) for name in sorted(kept.keys() | now.keys())}
+
     def counts(self) -> tuple[int, dict[str, int]]:
         """Count the rows of all partitions, and those of them that miss a value, by column."""
         rows = self.run(f"select n_rows, missing from {self._facts}").fetchall()
