@@ -47,8 +47,17 @@ class Project:
         return self.root / "warehouse" / RESULTS_FILE
 
 
-def find_project(directory: Path) -> Project:
+#: What to do without a project.
+_WITHOUT_PROJECT = "; mlm fit FILE fits a single analysis file, and mlm show --database FILE shows its results."
+
+
+def find_project(directory: Path, otherwise: str = _WITHOUT_PROJECT) -> Project:
     """Walk up from `directory` to a pyproject.toml with a ``[tool.dagster]`` block.
+
+    Parameters
+    ----------
+    otherwise
+        What can be done without a project, as the end of a sentence.
 
     Raises
     ------
@@ -71,8 +80,7 @@ def find_project(directory: Path) -> Project:
         return Project(folder, module_name, str(block.get("code_location_name", module_name)), keep_run_logs)
     raise ProjectError(
         f"There is no project in {start} or above it: no pyproject.toml with a [tool.dagster] block. "
-        "Run this inside a project; mlm fit FILE fits a single analysis file, and mlm show --database FILE shows its "
-        "results."
+        f"Run this inside a project{otherwise}"
     )
 
 

@@ -127,20 +127,31 @@ def keep_moments(
         save_moments(connection, moments, table)
         return Refresh(lambda: moments, (), (), None)
     with analysis_in_errors(analysis):
-        kept = Partitions(
-            connection,
-            table,
-            source,
-            analysis.partition,
-            analysis.models_to_scan,
-            analysis.level_columns,
-            analysis.keys,
-        )
-        done = kept.refresh(partitions)
+        done = _kept_partitions(analysis, connection, source).refresh(partitions)
         if done.rebuild_reason is not None:
             tell(Event.REBUILT, f"all partitions by {analysis.partition} were read again: {done.rebuild_reason}")
         _tell_moments(done.moments, started, partitions_read=len(done.scanned), partitions_dropped=len(done.dropped))
     return done
+
+
+def changed_partitions(
+    analysis: Analysis, connection: duckdb.DuckDBPyConnection
+) -> dict[str, tuple[str | None, str | None]]:
+    """Find the partitions of an analysis whose moments are not of today's rows, as `Partitions.changes` does."""
+    with analysis_in_errors(analysis):
+        return _kept_partitions(analysis, connection, open_rows(analysis, connection)).changes()
+
+
+def _kept_partitions(analysis: Analysis, connection: duckdb.DuckDBPyConnection, source: Source) -> Partitions:
+    return Partitions(
+        connection,
+        moments_table(analysis),
+        source,
+        str(analysis.partition),
+        analysis.models_to_scan,
+        analysis.level_columns,
+        analysis.keys,
+    )
 
 
 def _tell_moments(moments: Moments, started: float, **facts: int) -> None:

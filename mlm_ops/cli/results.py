@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     import polars as pl
 
 
+#: What a command that reads results can do without a project.
+_WITHOUT_PROJECT = ", or name the file of the results: add --database FILE to the command."
+
+
 def results_path(database: Path | None) -> Path:
     """The database that is named, or the project's results.
 
@@ -20,10 +24,12 @@ def results_path(database: Path | None) -> Path:
     ------
     StoreError
         The project has none yet.
+    ProjectError
+        There is no project here.
     """
     from mlm_ops.analyses.project import find_project
 
-    path = database or find_project(Path.cwd()).results
+    path = database or find_project(Path.cwd(), _WITHOUT_PROJECT).results
     if not path.exists() and database is None:
         raise StoreError(
             f"There are no results yet: {short_path(path)} does not exist. Make them with: {command('run')}"

@@ -237,11 +237,28 @@ class Parts:
             tuples = ", ".join(f"({', '.join(map(literal, row))})" for row in rows)
             self.run(f"insert into {self._facts} values {tuples}")
 
-    def changes(self, facts: Facts) -> tuple[str, ...]:
-        """Return the partitions that are new, changed or gone since their facts were stored."""
-        before = dict(self.run(f"select part, fingerprint from {self._facts}").fetchall())
-        now = {row["part"]: _fingerprint(row) for row in facts}
-        return tuple(name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name))
+    def changes(self, facts: Facts) -> dict[str, tuple[str | None, str | None]]:
+        """Return the partitions that are new, changed or gone since their facts were stored, by name.
+
+        Returns
+        -------
+        dict
+            Fingerprints of the rows then and now; None where there were, or are, none.
+        """
+        stored = self.run(f"select part, fingerprint from {self._facts}").fetchall() if self.exist() else ()
+        before, now = dict(stored), {row["part"]: _fingerprint(row) for row in facts}
+        fingerprints = {name: (before.get(name), now.get(name)) for name in sorted(before.keys() | now.keys())}
+        return {name: both for name, both in fingerprints.items() if both[0] != both[1]}
+
+    def sizes(self, source: Source) -> dict[str, tuple[int, int]]:
+        """Count the rows of each partition: those that its moments were read from, and those that it has now."""
+        rows = render(
+            "partition_facts", relation=source.relation, partition=identifier(self.column), numbers=[], categories=[],
+            units=[],
+        )  # fmt: skip
+        now = dict(self.run(f"select part, n_rows from ({rows}) where part is not null").fetchall())
+        kept = dict(self.run(f"select part, n_rows from {self._facts}").fetchall())
+        return {name: (kept.get(name, 0), now.get(name, 0)) for name in sorted(kept.keys() | now.keys())}
 
     def counts(self) -> tuple[int, dict[str, int]]:
         """Count the rows of all partitions, and those of them that miss a value, by column."""

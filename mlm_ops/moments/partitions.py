@@ -119,6 +119,32 @@ class Partitions:
         needs = find_needs(self.source, self.models, self.levels, self.keys)
         return retry_once(lambda: self._refresh(needs, names))
 
+    def changes(self) -> dict[str, tuple[str | None, str | None]]:
+        """Find the partitions whose rows are not those that their moments were read from; nothing is written.
+
+        Returns
+        -------
+        dict
+            By partition the fingerprints of its rows then and now, as `Parts.changes` has them. All partitions have
+            changed where other data are read, or the models ask for other moments.
+
+        Raises
+        ------
+        DataError
+            As `refresh`.
+        """
+        self.source.require([self.column])
+        needs = find_needs(self.source, self.models, self.levels, self.keys)
+        facts = self._parts.fingerprints(self.source, needs)
+        changes = self._parts.changes(facts)
+        before = read_description(self.connection, self.table) if self._parts.exist() else None
+        is_kept = (
+            before is not None
+            and self._parts.read_origin() == self._parts.origin_of(self.source)
+            and self._match(before, needs)
+        )
+        return changes if is_kept else {row["part"]: (None, row["fingerprint"]) for row in facts} | changes
+
     def _refresh(self, needs: Needs, names: Sequence[str] | None) -> Refresh:
         claim_tables(self.connection, self.table)
         # before the transaction, which a query of a table that does not exist would end
@@ -133,7 +159,7 @@ class Partitions:
             if not self._match(before, needs):
                 return self._build(needs, "the models ask for other moments")
             if part_names is None:
-                part_names = self._parts.changes(self._parts.fingerprints(self.source, needs))
+                part_names = tuple(self._parts.changes(self._parts.fingerprints(self.source, needs)))
             if not part_names:
                 return Refresh(self._load, (), (), None)
             return self._update(Totals(self.connection, before), needs, part_names)

@@ -14,7 +14,9 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from mlm_ops.analyses.store import published_copy
 from mlm_ops.analyses.store import runs as store
+from mlm_ops.analyses.store.recovery import recover
 from mlm_ops.errors import StoreError
 from mlm_ops.warehouse import connection as duckdb_files
 from mlm_ops.warehouse.replacing import locked
@@ -261,9 +263,9 @@ def beginnings(monkeypatch) -> list[bool]:
     built: list[bool] = []
     build = store.build_copy
 
-    def noted(connection, building, earlier, names, latest_only):
+    def noted(connection, building, earlier, names, latest_only, file):
         built.append(earlier is not None)
-        return build(connection, building, earlier, names, latest_only)
+        return build(connection, building, earlier, names, latest_only, file)
 
     monkeypatch.setattr(store, "build_copy", noted)
     return built
@@ -371,13 +373,13 @@ def test_a_log_that_an_attempt_left_is_not_applied_to_a_whole_copy(connection, c
     build = store.build_copy
     logs = []
 
-    def failing(connection, building, earlier, names, latest_only):
+    def failing(connection, building, earlier, names, latest_only, file):
         log = building.with_name(f"{building.name}.wal")
         if earlier is not None:
             log.write_bytes(b"stale")
             return False
         try:
-            return build(connection, building, earlier, names, latest_only)
+            return build(connection, building, earlier, names, latest_only, file)
         finally:
             logs.append(log.exists())
 
@@ -396,3 +398,82 @@ def test_a_copy_with_other_comments_is_built_anew(connection, copy, beginnings) 
     with duckdb.connect(str(copy), read_only=True) as reader:
         comments = reader.execute("select count(*) from duckdb_columns() where comment = 'of another version'")
         assert comments.fetchall() == [(0,)]
+
+
+def test_the_results_of_another_database_are_not_replaced(connection, copy, tmp_path) -> None:
+    store.publish(connection, copy)
+    with duckdb_files.connect(tmp_path / "lake.duckdb") as other:
+        store.write_run(other, make_run("b"), effects(2))
+        for wipe_memory in (False, True):
+            if wipe_memory:
+                published_copy._SOUND.clear()
+            with pytest.raises(StoreError) as refused:
+                store.check_published(other, copy)
+            assert str(refused.value) == (
+                f"{copy} has the published results of {tmp_path / 'warehouse.duckdb'} (hsb), and those of "
+                f"{tmp_path / 'lake.duckdb'} would take their place. Give each database a folder of its own, or "
+                "publish the results of one of them to another folder: results_folder of its Warehouse, or of its "
+                "components."
+            )
+            with pytest.raises(StoreError, match="would take their place"):
+                store.publish(other, copy)
+    assert published(copy) == ["a"]
+    # its own go on
+    store.write_run(connection, make_run("c", hours=1), effects(2))
+    store.publish(connection, copy)
+    assert published(copy) == ["a", "c"]
+
+
+def test_a_copy_that_does_not_say_whose_it_is(connection, copy, tmp_path) -> None:
+    """One that an earlier mlm-ops made is of another database where it has a run that this one lacks."""
+    with duckdb_files.connect(tmp_path / "lake.duckdb") as other:
+        store.write_run(other, make_run("b"), effects(2))
+        store.publish(other, copy)
+        with duckdb.connect(str(copy)) as own:
+            own.execute("comment on table mlm.store_version is 'mlm-ops: published copy of a results store'")
+        with pytest.raises(StoreError, match=r"has the published results of another database \(hsb\)"):
+            store.publish(connection, copy)
+        store.publish(other, copy)
+    assert published(copy) == ["b"]
+
+
+def test_a_database_that_was_renamed_or_begun_anew_goes_on(tmp_path) -> None:
+    copy = tmp_path / "results.duckdb"
+    for file, run in (("old.duckdb", "a"), ("new.duckdb", "b"), ("new.duckdb", "c")):
+        if run == "b":
+            (tmp_path / "old.duckdb").rename(tmp_path / "new.duckdb")
+        if run == "c":
+            (tmp_path / "new.duckdb").unlink()
+        with duckdb_files.connect(tmp_path / file) as connection:
+            store.write_run(connection, make_run(run), effects(1))
+            store.publish(connection, copy)
+    assert published(copy) == ["c"]
+
+
+def test_a_folder_that_was_moved_goes_on(tmp_path) -> None:
+    (tmp_path / "here").mkdir()
+    for folder, run in (("here", "a"), ("there", "b")):
+        with duckdb_files.connect(tmp_path / folder / "warehouse.duckdb") as connection:
+            store.write_run(connection, make_run(run), effects(1))
+            store.publish(connection, tmp_path / folder / "results.duckdb")
+        if run == "a":
+            (tmp_path / "here").rename(tmp_path / "there")
+    with duckdb.connect(str(tmp_path / "there" / "results.duckdb"), read_only=True) as reader:
+        ((comment,),) = reader.execute(
+            "select comment from duckdb_tables() where table_name = 'store_version'"
+        ).fetchall()
+    assert comment.startswith("mlm-ops: published copy of a results store | ")
+    assert comment.endswith(' | of "warehouse.duckdb"')
+
+
+def test_what_another_database_published_is_not_restored(connection, copy, tmp_path) -> None:
+    store.publish(connection, copy)
+    damaged = tmp_path / "lake.duckdb"
+    with duckdb.connect(str(damaged)) as other:
+        other.execute("create table t as select range as i from range(100000)")
+    content = bytearray(damaged.read_bytes())
+    content[4096:12288] = b"\xff" * 8192
+    damaged.write_bytes(content)
+    sentence = recover(damaged, copy)
+    assert sentence is not None
+    assert sentence.endswith("a new one is made from the sources.")

@@ -138,6 +138,18 @@ def test_a_report_replaces_no_other_file(name, fitted, folder, capsys):
     assert (fitted.parent / name).read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    "words", [["report"], ["show"], ["export", "--table", "icc", "--format", "csv"]], ids=["report", "show", "export"]
+)
+def test_outside_of_a_project_the_advice_is_of_the_same_command(words, tmp_path, capsys, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(words) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        f"mlm: There is no project in {tmp_path} or above it: no pyproject.toml with a [tool.dagster] block. Run this "
+        "inside a project, or name the file of the results: add --database FILE to the command."
+    ]
+
+
 def test_a_database_without_results_is_refused(tmp_path, capsys):
     missing, empty = tmp_path / "missing.duckdb", tmp_path / "empty.duckdb"
     duckdb.connect(str(empty)).close()

@@ -70,6 +70,14 @@ def change(project: Path, old: str, new: str) -> None:
             "src/shop/defs/hsb/defs.yaml: fit_by needs partitions. "
             "Got the column 'wave' alone; give partitions_def too.",
         ),
+        (
+            "group_name: survey",
+            "partitions_def: {type: static, partition_keys: [1]}\n  fit_by: wave",
+            "src/shop/defs/hsb/defs.yaml: A sensor of new data cannot say which partitions of schools to fit, as "
+            "fit_by keeps no moments to compare the rows with. Leave out new_data_sensor, and give an "
+            "automation_condition or "
+            "a schedule.",
+        ),
     ],
 )
 def test_a_bad_value_is_one_sentence_that_names_the_file(
@@ -77,6 +85,61 @@ def test_a_bad_value_is_one_sentence_that_names_the_file(
 ) -> None:
     change(project, old, new)
     assert sentence in error_texts(load)
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        (
+            "database: data/lake.duckdb",
+            "The resource warehouse would be two databases: data/lake.duckdb here, and data/shop.duckdb in "
+            "{first}. Name this one: resource: lake.",
+        ),
+        (
+            "database: data/lake.duckdb\n  resource: lake",
+            "The results of data/lake.duckdb would take the place of those of data/shop.duckdb, which {first} "
+            "publishes to data/results.duckdb too. Give each database a folder of its own, or write results_folder: "
+            "data/lake.",
+        ),
+        (
+            "database: data/shop.duckdb\n  wait: 60",
+            "The resource warehouse is set in two ways: {first} gives the database data/shop.duckdb another wait, "
+            "attach or results_folder. Write the same in both, or name a second resource: resource: other.",
+        ),
+        ("results_folder: data/lake", "results_folder is where the results of a database go. Give database too, or set "
+         "it on the resource warehouse."),
+    ],
+)  # fmt: skip
+def test_two_databases_are_told_apart(project: Path, load: Load, more: str, sentence: str) -> None:
+    # of the components of a folder the first by name is loaded first
+    place = project / "src" / "shop" / "defs" / "zz_lake"
+    place.mkdir()
+    (place / "defs.yaml").write_text(
+        "type: mlm_ops.MultilevelAnalysis\nattributes:\n  analysis: |\n    analysis: lake\n    data: main.pupils\n"
+        f"    models:\n      m: y ~ x + (1 | school)\n  {more}\n"
+    )
+    with pytest.raises(Exception, match="zz_lake") as caught:
+        load().resolve_asset_graph()
+    texts = []
+    error: BaseException | None = caught.value
+    while error is not None:
+        texts.append(str(error))
+        error = error.__cause__
+    first = "src/shop/defs/days/defs.yaml"
+    assert f"src/shop/defs/zz_lake/defs.yaml: {sentence.format(first=first)}" in texts
+
+
+def test_two_databases_with_folders_of_their_own(project: Path, load: Load) -> None:
+    place = project / "src" / "shop" / "defs" / "lake"
+    place.mkdir()
+    (place / "defs.yaml").write_text(
+        "type: mlm_ops.MultilevelAnalysis\nattributes:\n  analysis: |\n    analysis: lake\n    data: main.pupils\n"
+        "    models:\n      m: y ~ x + (1 | school)\n  database: data/lake.duckdb\n  resource: lake\n"
+        "  results_folder: data/lake\n"
+    )
+    resources = load().resources or {}
+    assert resources["lake"].results == project.resolve() / "data" / "lake" / "results.duckdb"
+    assert resources["warehouse"].results == project.resolve() / "data" / "results.duckdb"
 
 
 @pytest.mark.parametrize(
@@ -122,7 +185,7 @@ def test_dagster_names_the_file_and_the_key(
     ],
 )
 def test_partitions_are_written_in_yaml(project: Path, load: Load, text: str, keys: list[str]) -> None:
-    change(project, "group_name: survey", f"partitions_def: {text}\n  fit_by: wave")
+    change(project, "new_data_sensor: true", f"partitions_def: {text}\n  fit_by: wave")
     node = load().resolve_asset_graph().get(dg.AssetKey(["schools", "results"]))
     assert node.partitions_def is not None
     assert list(node.partitions_def.get_partition_keys()) == keys
@@ -196,7 +259,7 @@ def test_another_database_is_attached_under_its_name(project: Path, load: Load) 
     change(
         project,
         "database: data/shop.duckdb",
-        "database: data/survey.duckdb\n  resource: survey\n  wait: 5\n  "
+        "database: data/survey.duckdb\n  resource: survey\n  results_folder: data/survey\n  wait: 5\n  "
         "attach: {other: data/other.db, far: 'postgres:dbname=shop'}",
     )
     resources = load().resolve_implicit_global_asset_job_def().resource_defs

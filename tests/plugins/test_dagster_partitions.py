@@ -49,7 +49,21 @@ def test_a_partition_is_fitted_as_its_rows_alone_and_a_bad_one_leaves_the_others
         # one school, which no multilevel model is of
         connection.execute("insert into main.pupils select * replace (9 as wave) from main.pupils where school = 1")
     with dg.DagsterInstance.ephemeral() as instance:
-        assert not run(parse_analysis(WAVES), warehouse, instance, "0", "9", fit_by="wave").success
+        failed = run(parse_analysis(WAVES), warehouse, instance, "0", "9", fit_by="wave")
+        assert not failed.success
+        checks = [
+            entry.get_dagster_event().asset_check_evaluation_data
+            for entry in instance.all_logs(failed.run_id, dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+        ]
+        assert {(check.check_name, check.passed, check.severity.value, check.description) for check in checks} == {
+            (
+                name,
+                False,
+                severity,
+                f"2 of 3 partitions are {words}; 0 are not; 1 could not be fitted: 9.",
+            )
+            for name, words, severity in (("converged", "converged", "ERROR"), ("not_singular", "not singular", "WARN"))
+        }
         made = instance.get_materialized_partitions(dg.AssetKey(["waves", "results"]))
     assert made == {"0", "1"}
     with warehouse.connection() as connection:

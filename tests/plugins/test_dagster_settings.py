@@ -180,6 +180,27 @@ def test_analyses_of_two_databases_name_two_resources(small: Analysis, pupils: P
     )
 
 
+def test_two_databases_of_one_folder_do_not_undo_each_other(small: Analysis, pupils: Pupils, tmp_path: Path) -> None:
+    def runs(name: str, resource: object) -> bool:
+        return run(small.model_copy(update={"analysis": name}), {"warehouse": resource}).success
+
+    def published(folder: Path) -> list[tuple[str]]:
+        with duckdb.connect(str(folder / "results.duckdb"), read_only=True) as results:
+            return results.execute("select analysis from mlm.runs order by sequence").fetchall()
+
+    shop, lake = (table(tmp_path / f"{name}.duckdb", pupils(25)) for name in ("shop", "lake"))
+    assert runs("a", DuckDBResource(database=str(shop)))
+    assert not runs("b", DuckDBResource(database=str(lake)))
+    assert runs("a", DuckDBResource(database=str(shop)))
+    assert published(tmp_path) == [("a",), ("a",)]
+    elsewhere = Warehouse(
+        directory=str(tmp_path), database_file="lake.duckdb", results_folder=str(tmp_path / "published")
+    )
+    assert runs("b", elsewhere)
+    assert published(tmp_path) == [("a",), ("a",)]
+    assert published(tmp_path / "published") == [("b",)]
+
+
 def test_a_resource_of_dagster_duckdb_is_a_warehouse(small: Analysis, pupils: Pupils, tmp_path: Path) -> None:
     path = table(tmp_path / "shop.db", pupils(25))
     resource = DuckDBResource(database=str(path), connection_config={"memory_limit": "1GB"})

@@ -65,6 +65,18 @@ def test_an_error_stops_publication(check: str, warehouse: Warehouse, monkeypatc
 
 
 @pytest.mark.usefixtures("rows")
+@pytest.mark.parametrize("check", CHECKS)
+def test_a_severity_that_nobody_set_is_the_one_that_is_shown(
+    check: str, warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail(monkeypatch, check)
+    result = run(warehouse, build_analysis_assets(parse_analysis(TEXT)))
+    shown = "ERROR" if check in ("rows_accounted_for", "converged") else "WARN"
+    assert verdicts(result)[check] == (False, shown)
+    assert result.success is (shown == "WARN")
+
+
+@pytest.mark.usefixtures("rows")
 def test_warnings_are_shown_and_stop_nothing(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
     for check in CHECKS:
         fail(monkeypatch, check)

@@ -6,6 +6,7 @@ from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import dagster as dg
+import duckdb
 import numpy as np
 import polars as pl
 import pytest
@@ -310,3 +311,78 @@ def test_numbers_that_no_one_thought_of_end_one_partition_alone(
         )
         assert partitions(instance, "results") == {"2026-01-05", "2026-01-07"}
     assert "days[2026-01-06]: LinAlgError: Eigenvalues did not converge" in failure(result)
+
+
+def verdict(instance: dg.DagsterInstance, result: dg.ExecuteInProcessResult, check: str) -> dg.AssetCheckEvaluation:
+    logs = instance.all_logs(result.run_id, dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+    told = [log.get_dagster_event().asset_check_evaluation_data for log in logs]
+    return next(evaluation for evaluation in told if evaluation.check_name == check)
+
+
+def published_rows(warehouse: Warehouse) -> int:
+    with duckdb.connect(str(warehouse.results), read_only=True) as results:
+        ((n_rows,),) = results.execute("select n_rows from mlm.latest_runs").fetchall()
+    return int(n_rows)
+
+
+def test_rows_that_are_gone_from_a_partition_that_was_not_read_are_not_published(warehouse: Warehouse) -> None:
+    write(warehouse, made(3, timedelta(days=1)), "DATE")
+    gone = "Partition 2026-01-07 has changed (60 rows in the moments, 0 in the table); materialize it."
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert run(warehouse, instance, DAILY, ("2026-01-05", "2026-01-07")).success
+        write(warehouse, made(2, timedelta(days=1)), "DATE")
+        result = run(warehouse, instance, DAILY, ("2026-01-06", "2026-01-06"))
+        assert not result.success
+        found = verdict(instance, result, "rows_accounted_for")
+        assert (found.passed, found.severity.value, found.description) == (False, "ERROR", gone)
+        assert published_rows(warehouse) == 180
+        # as a warning it is published, and told
+        warn = {"severities": {"rows_accounted_for": "warn"}}
+        result = run(warehouse, instance, DAILY, ("2026-01-06", "2026-01-06"), **warn)  # type: ignore[arg-type]
+        assert result.success
+        found = verdict(instance, result, "rows_accounted_for")
+        assert (found.passed, found.severity.value, found.description) == (False, "WARN", gone)
+        assert run(warehouse, instance, DAILY, ("2026-01-07", "2026-01-07")).success
+        assert published_rows(warehouse) == 120
+
+
+def test_partitions_that_changed_are_named_by_their_keys_and_new_ones_stop_nothing(warehouse: Warehouse) -> None:
+    early = made(1, timedelta(days=1), datetime(2026, 1, 1))
+    write(warehouse, pl.concat([early, made(14, timedelta(days=1))]), "DATE")
+    weeks = dg.WeeklyPartitionsDefinition("2026-01-04", end_date="2026-02-01")
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert run(warehouse, instance, weeks, ("2026-01-04", "2026-01-11")).success
+        write(warehouse, pl.concat([early, made(21, timedelta(days=1))]), "DATE")
+        result = run(warehouse, instance, weeks, ("2026-01-11", "2026-01-11"))
+        assert result.success
+        assert verdict(instance, result, "rows_accounted_for").description == (
+            "Of 900 rows 900 are in the moments and 0 are not; values are missing: nowhere. Not in the moments yet: "
+            "2026-01-18, 2026-01-25."
+        )
+        with warehouse.connection() as connection:
+            connection.execute("delete from main.pupils where \"at\" in ('2026-01-05', '2026-01-06') and school < 2")
+            connection.execute("delete from main.pupils where \"at\" = '2026-01-01'")
+        result = run(warehouse, instance, weeks, ("2026-01-11", "2026-01-11"))
+        assert not result.success
+        assert verdict(instance, result, "rows_accounted_for").description == (
+            "Partition 2026-01-04 has changed (120 rows in the moments, 100 in the table); materialize it. Rows that "
+            "lie in no partition have changed: 2026-01-01 (60 rows in the moments, 0 in the table). Drop the table "
+            "main.days_moments_parts and materialize again, by which all rows are read. Not in the moments yet: "
+            "2026-01-18, 2026-01-25."
+        )
+
+
+def test_values_that_changed_in_a_partition_that_was_not_read_are_told_with_its_name(warehouse: Warehouse) -> None:
+    write(warehouse, made(3, timedelta(days=1)), "DATE")
+    analysis = parse_analysis(TEXT.replace("levels:", "partition: at, levels:").replace("y ~ x", "y ~ between(x)"))
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert run(warehouse, instance, DAILY, ("2026-01-05", "2026-01-07"), analysis).success
+        with warehouse.connection() as connection:
+            connection.execute("update main.pupils set x = x + school where \"at\" = '2026-01-07'")
+        result = run(warehouse, instance, DAILY, ("2026-01-06", "2026-01-06"), analysis)
+        assert result.success
+        found = verdict(instance, result, "agrees_with_moments")
+    assert (found.passed, found.severity.value) == (False, "WARN")
+    assert str(found.description).endswith(
+        "(allowed 1e-09). The moments of partition 2026-01-07 are not of the rows that it has now; materialize it."
+    )

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import duckdb
 
-from mlm_ops.analyses.store.layout import create_results, fill_renamed
-from mlm_ops.analyses.store.published_copy import PUBLISHED
+from mlm_ops.analyses.store.layout import create_results, fill_renamed, version_claim
+from mlm_ops.analyses.store.published_copy import PUBLISHED, mark_source
 from mlm_ops.analyses.store.schema import RESULT_TABLES
 from mlm_ops.analyses.store.version import UNPUBLISHED
 from mlm_ops.moments.storage import transaction
@@ -29,6 +29,7 @@ def build_copy(
     earlier: Path | None,
     names: tuple[str, str],
     latest_only: Mapping[str, str],
+    store: str | None,
 ) -> bool:
     """Write a copy to the file `building`: all rows, or to those of an earlier copy the rows of the runs since.
 
@@ -38,6 +39,8 @@ def build_copy(
     ----------
     names
         By which the store and the copy are attached.
+    store
+        The store's file, by which the copy says whose it is.
 
     Returns
     -------
@@ -68,18 +71,22 @@ def build_copy(
     # in one transaction: each alone would first be written to the log of the new file
     with transaction(connection):
         _copy_results(connection, source, target, latest_only, present)
+        mark_source(connection, version_claim(PUBLISHED), store)
     connection.execute(f"checkpoint {target}")
     return True
 
 
 def _layout(connection: Connection) -> list[tuple[object, ...]]:
-    """The version of the current database, and every column and view of it, with what its comment says."""
+    """The version of the current database, and every column and view of it, with what its comment says.
+
+    The comment on the table of the version differs from store to store.
+    """
     versions: list[tuple[object, ...]] = connection.execute(f"from {RESULTS}.store_version").fetchall()
     rows: list[tuple[object, ...]] = connection.execute(
         "select table_name, column_name, data_type, comment from duckdb_columns()"
         " where database_name = current_database() union all select view_name, null, sql, comment from duckdb_views()"
         " where database_name = current_database() and not internal union all select table_name, null, null, comment"
-        " from duckdb_tables() where database_name = current_database() order by all"
+        " from duckdb_tables() where database_name = current_database() and table_name <> 'store_version' order by all"
     ).fetchall()
     return versions + rows
 

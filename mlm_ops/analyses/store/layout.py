@@ -104,7 +104,7 @@ def create_results(connection: Connection, whose: str = STORE) -> None:
     if not check_store(connection):
         connection.execute(f"create schema if not exists {RESULTS}")
         connection.execute(f"create table {RESULTS}.{_VERSION} as select {STORE_VERSION}::bigint as version")
-    version = Claim((RESULTS, _VERSION), whose, "", description=ROWS[_VERSION])
+    version = version_claim(whose)
     connection.execute(f"comment on table {version.quoted} is {literal(version.comment)}")
     present = find_relations(connection, RESULTS)
     for name, columns in RESULT_TABLES.items():
@@ -116,6 +116,11 @@ def create_results(connection: Connection, whose: str = STORE) -> None:
         del present["influence"]
     _create_views(connection, present)
     describe_columns(connection, RESULTS, _TEXTS)
+
+
+def version_claim(whose: str) -> Claim:
+    """Claim the table of the version, whose mark says whether the database is a store or a published copy."""
+    return Claim((RESULTS, _VERSION), whose, "", description=ROWS[_VERSION])
 
 
 def _create_views(connection: Connection, present: Mapping[str, Relation]) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import duckdb
 
+from mlm_ops.analyses.store.published_copy import is_of_another
 from mlm_ops.analyses.store.runs import restore_runs
 from mlm_ops.errors import StoreError
 from mlm_ops.warehouse.connection import Connection, is_database_file
@@ -98,11 +99,16 @@ def _tables(connection: Connection) -> list[str]:
 
 
 def _restore(database: Path, results: Path) -> int:
-    """Copy the published runs that the database lacks into it; return how many runs it then has."""
+    """Copy the published runs that the database lacks into it; return how many runs it then has.
+
+    Those of another database, which is published to the same file, are left there.
+    """
     with duckdb.connect(str(database)) as connection:
         if not results.exists():
             return 0
         try:
+            if is_of_another(connection, results):
+                return 0
             connection.execute(f"attach {literal(str(results))} as {identifier('mlm_copy')} (read_only)")
             return restore_runs(connection, "mlm_copy")
         except (duckdb.Error, StoreError):

@@ -23,7 +23,12 @@ from mlm_ops.analyses.store.copying import build_copy, latest_only_runs
 from mlm_ops.analyses.store.drift_table import write_drift
 from mlm_ops.analyses.store.kept_runs import last_number, number_runs, remove_outdated, remove_runs
 from mlm_ops.analyses.store.layout import check_store, create_results, fill_renamed
-from mlm_ops.analyses.store.published_copy import check_published_copy, is_sound, remember_published
+from mlm_ops.analyses.store.published_copy import (
+    check_published_copy,
+    is_sound,
+    remember_published,
+    source_name,
+)
 from mlm_ops.analyses.store.schema import ORDER, READABLE, RENAMED, RESULT_TABLES, RUNS, TABLES, TABLES_AND_VIEWS
 from mlm_ops.analyses.store.tables import all_or_nothing, check_results, insert_frame
 from mlm_ops.analyses.store.version import LATEST, LATEST_FIRST, UNPUBLISHED, VIEWS_OF_LISTS
@@ -302,24 +307,24 @@ def publish(connection: Connection, destination: Path | str, *, wait: float = 30
     Raises
     ------
     StoreError
-        There are no results yet, the file cannot be written, or the existing file is not a published copy.
+        There are no results yet, the file cannot be written, or the existing file is no published copy of this store.
     """
     if not check_store(connection):
         raise StoreError(f"There are no results to publish to {destination} yet. Run an analysis first.")
-    start = time.perf_counter()
+    start, earlier = time.perf_counter(), Path(os.path.realpath(destination))
     # a cursor has its own current database, which the views below need; that of the caller stays as it is
     with (
         _note_where_runs_are(connection),
-        replacing(destination, wait=wait, check=check_published) as building,
+        replacing(destination, wait=wait, check=lambda path: check_published(connection, path)) as building,
         connection.cursor() as cursor,
     ):
         source = str(_single_value(cursor, "select current_database()"))
         target = "mlm_published"
         latest_only = latest_only_runs(cursor)
+        store = source_name(connection, earlier)
         try:
-            earlier = Path(os.path.realpath(destination))
-            if not _is_continued(cursor, building, earlier, (source, target), latest_only):
-                build_copy(cursor, building, None, (source, target), latest_only)
+            if not _is_continued(cursor, building, earlier, (source, target), latest_only, store):
+                build_copy(cursor, building, None, (source, target), latest_only, store)
         except (duckdb.Error, OSError) as error:
             raise error_class(error)(
                 f"The results cannot be published to {destination}: {why_it_failed(error)}"
@@ -329,19 +334,24 @@ def publish(connection: Connection, destination: Path | str, *, wait: float = 30
             for statement in (f"use {identifier(source)}", f"detach database if exists {target}"):
                 with suppress(duckdb.Error):
                     cursor.execute(statement)
-        remember_published(Path(os.path.realpath(destination)), building)
+        remember_published(earlier, building, store)
     seconds = time.perf_counter() - start
     tell(Event.PUBLISHED, f"published to {destination} in {seconds:.2f} s", path=str(destination), seconds=seconds)
 
 
 def _is_continued(
-    connection: Connection, building: Path, earlier: Path, names: tuple[str, str], latest_only: Mapping[str, str]
+    connection: Connection,
+    building: Path,
+    earlier: Path,
+    names: tuple[str, str],
+    latest_only: Mapping[str, str],
+    store: str | None,
 ) -> bool:
     """Try to build a copy from an earlier one, if that is worth it, and return whether that was possible."""
     if not is_sound(earlier) or earlier.stat().st_size < WORTH_CONTINUING:
         return False
     try:
-        return build_copy(connection, building, earlier, names, latest_only)
+        return build_copy(connection, building, earlier, names, latest_only, store)
     except duckdb.InterruptException:
         raise
     except duckdb.Error as error:
@@ -367,8 +377,8 @@ def _note_where_runs_are(connection: Connection) -> Iterator[None]:
         raise type(error)(f"{error} The run is kept in {place}, and the next one publishes both.") from error
 
 
-def check_published(destination: Path | str) -> None:
-    """Refuse a destination whose file is not a published copy, because it would be replaced.
+def check_published(connection: Connection, destination: Path | str) -> None:
+    """Refuse a destination whose file is not a published copy of this store, because it would be replaced.
 
     Raises
     ------
@@ -376,7 +386,7 @@ def check_published(destination: Path | str) -> None:
         With the file and what it contains.
     """
     ours = {"store_version", *TABLES_AND_VIEWS, *(f"{LATEST}{name}" for name in TABLES_AND_VIEWS)}
-    check_published_copy(Path(os.path.realpath(destination)), RESULTS, lambda name: name in ours)
+    check_published_copy(Path(os.path.realpath(destination)), RESULTS, lambda name: name in ours, connection)
 
 
 def _single_value(connection: Connection, query: str) -> object:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from mlm_ops.analyses.errors_in_context import analysis_in_errors
 from mlm_ops.analyses.file.analysis import Analysis
 from mlm_ops.analyses.rows import open_rows
 from mlm_ops.analyses.run import (
+    changed_partitions,
     keep_moments,
     moments_table,
     polars_table,
@@ -25,7 +26,7 @@ from mlm_ops.analyses.run import (
 from mlm_ops.analyses.store.run_facts import run_facts
 from mlm_ops.analyses.store.runs import Run, check_published, publish, read_latest, write_run
 from mlm_ops.analyses.store.staging import StepName, read_staged
-from mlm_ops.errors import StoreError
+from mlm_ops.errors import DataError, StoreError
 from mlm_ops.moments.partitions import Refresh
 from mlm_ops.moments.storage import load_moments
 from mlm_ops.moments.stored_tables import sibling
@@ -41,14 +42,14 @@ from mlm_ops.plugins.dagster.metadata import (
     numbers,
     relation_schema,
 )
-from mlm_ops.plugins.dagster.partition_windows import partition_values, windows_of
+from mlm_ops.plugins.dagster.partition_windows import partition_values, parts_of, windows_of
 from mlm_ops.plugins.dagster.plan import Plan
 from mlm_ops.results.text.side_by_side import side_by_side
 from mlm_ops.warehouse.connection import Connection
 from mlm_ops.warehouse.relation import quoted_table
 from mlm_ops.warehouse.source import open_source
-from mlm_ops.warehouse.sql import category, literal
 
+KeysOf = Callable[[Collection[str]], Mapping[str, str]]
 #: Moments of more columns, which grow with the square of the predictors, are not listed one by one.
 MOST_COLUMNS = 300
 
@@ -94,10 +95,14 @@ def make_centered(
     return metadata
 
 
-def centered_difference(connection: Connection, analysis: Analysis, table: str) -> float:
-    """Largest relative difference between a centered table and the moments."""
+def centered_agreement(connection: Connection, analysis: Analysis, table: str) -> dg.AssetCheckResult:
+    """Compare a centered table with the moments; where they differ, name the partitions that have changed."""
     moments = load_moments(connection, moments_table(analysis))
-    return disagreement(connection, table, moments, rows_to_center(connection, analysis, table).columns)
+    difference = disagreement(connection, table, moments, rows_to_center(connection, analysis, table).columns)
+    changed: Collection[str] = ()
+    if difference > checks.AGREEMENT and analysis.partition is not None:
+        changed = changed_partitions(analysis, connection)
+    return checks.centered_agrees(difference, list(changed))
 
 
 def steps_difference(connection: Connection, analysis: Analysis) -> tuple[TableDifference, str | None]:
@@ -111,6 +116,7 @@ def make_moments(
     analysis: Analysis,
     partitions: Sequence[str] | None = None,
     upstream: dg.AssetKey | None = None,
+    keys_of: KeysOf = lambda parts: dict(zip(parts, parts, strict=True)),
 ) -> tuple[Refresh, Metadata, list[dg.AssetCheckResult]]:
     """Collect the moments and keep them.
 
@@ -120,16 +126,22 @@ def make_moments(
         Where the analysis has a partition, those whose rows are read again; None finds the new and changed ones.
     upstream
         Key of the asset that the columns come from.
+    keys_of
+        Finds the partition keys of values of the partition column.
     """
     refresh = keep_moments(analysis, connection, partitions)
     random = (group for model in analysis.compiled_models.values() for group in model.groups)
     factors = dict.fromkeys((*random, *((column,) for column in analysis.level_columns)))
     verdicts = [checks.enough_groups(refresh.moments, factors)]
     if analysis.form == "rows":
-        rows = _rows_now(
-            connection, analysis, refresh.moments.n_rows, refresh.scanned if partitions is not None else None
-        )
-        verdicts.append(checks.rows_accounted_for(refresh.moments, rows))
+        source, others = open_rows(analysis, connection), None
+        if partitions is None or analysis.partition is None:
+            rows = _count(connection, source.relation)
+        else:
+            sizes = parts_of(connection, analysis).sizes(source)
+            rows = sum(now for kept, now in sizes.values() if kept)
+            others = _other_partitions(analysis, sizes, keys_of)
+        verdicts.append(checks.rows_accounted_for(refresh.moments, rows, others))
     return refresh, moments_metadata(connection, analysis, refresh, upstream), verdicts
 
 
@@ -155,14 +167,25 @@ def make_partitions(
         Metadata and checks of the moments, and the other partitions that were read with these: the first build and a
         rebuild read all rows.
     """
+
+    def every() -> Sequence[str]:
+        return partitions_def.get_partition_keys(dynamic_partitions_store=instance)
+
+    def keys_of(parts: Collection[str]) -> dict[str, str]:
+        try:
+            values_by_key = partition_values(connection, plan.analysis, windows_of(partitions_def, every()))
+        except DataError:
+            # some other key is no value of the column
+            return {part: part for part in parts}
+        return {value: key for key, values in values_by_key.items() for value in values}
+
     values_by_key = partition_values(connection, plan.analysis, windows_of(partitions_def, keys))
     values = {value for values in values_by_key.values() for value in values}
-    refresh, metadata, checks = make_moments(connection, plan.analysis, sorted(values), plan.upstream)
+    refresh, metadata, checks = make_moments(connection, plan.analysis, sorted(values), plan.upstream, keys_of)
     values_read = set(refresh.scanned)
     if values_read <= values:
         return metadata, checks, []
-    every = partitions_def.get_partition_keys(dynamic_partitions_store=instance)
-    others = windows_of(partitions_def, (key for key in every if key not in values_by_key))
+    others = windows_of(partitions_def, (key for key in every() if key not in values_by_key))
     if all(window is None for window in others.values()):
         return metadata, checks, [key for key in others if key in values_read]
     values_of_others = partition_values(connection, plan.analysis, others)
@@ -203,19 +226,24 @@ def _extremes(sizes: NDArray[np.float64], least: int) -> dict[str, int]:
     return {name: size for name, size in sizes_of_groups.items() if size >= least}
 
 
-def _rows_now(connection: Connection, analysis: Analysis, n_rows: int, scanned: Sequence[str] | None) -> int:
-    """Rows of the table, counted apart from the moments; partitions that were not read again count as before."""
-    source = open_rows(analysis, connection)
-    if scanned is None or analysis.partition is None:
-        return _count(connection, source.relation)
-    if not scanned:
-        return n_rows
-    facts = quoted_table(sibling(moments_table(analysis), "partitions"))
-    parts = f"({', '.join(map(literal, scanned))})"
-    query = f"select coalesce(sum(n_rows), 0) from {facts} where part in {parts}"
-    ((n_stored,),) = connection.execute(query).fetchall()
-    rows = f"{source.relation} where {category(analysis.partition)} in {parts}"
-    return n_rows - int(n_stored) + _count(connection, rows)
+def _other_partitions(
+    analysis: Analysis, sizes: Mapping[str, tuple[int, int]], keys_of: KeysOf
+) -> checks.OtherPartitions:
+    """What a run has to say of the partitions that it did not read; those that it read have no other sizes."""
+    others = {part: both for part, both in sizes.items() if both[0] != both[1]}
+    keys = keys_of(list(others)) if others else {}
+    changed: dict[str, tuple[int, int]] = {}
+    outside: dict[str, tuple[int, int]] = {}
+    new: dict[str, None] = {}
+    for part, (kept, now) in others.items():
+        key = keys.get(part)
+        if kept:
+            names, name = (outside, part) if key is None else (changed, key)
+            before = names.get(name, (0, 0))
+            names[name] = before[0] + kept, before[1] + now
+        elif key is not None:
+            new[key] = None
+    return checks.OtherPartitions(changed, outside, list(new), sibling(moments_table(analysis), "parts"))
 
 
 def make_results(
@@ -240,7 +268,7 @@ def make_results(
         A model has not been fitted, the models were fitted to different moments, or the file at the destination is no
         published copy. Nothing of the run is then written.
     """
-    check_published(destination)
+    check_published(connection, destination)
     moments = load_moments(connection, moments_table(analysis))
     tables = _staged(connection, analysis, moments.checksum) | whole_tables(analysis, moments)
     run = Run(

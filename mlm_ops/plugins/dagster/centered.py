@@ -53,7 +53,7 @@ def _asset(plan: Plan, key: dg.AssetKey, table: str) -> dg.AssetsDefinition:
 
 def _agrees_with_moments(plan: Plan, key: dg.AssetKey, table: str) -> dg.AssetChecksDefinition:
     def verdict(connection: Connection) -> dg.AssetCheckResult:
-        return checks.centered_agrees(asset_work.centered_difference(connection, plan.analysis, table))
+        return asset_work.centered_agreement(connection, plan.analysis, table)
 
     description = "The group means in this table and in the moments are the same numbers."
     return _check(plan, key, "agrees_with_moments", plan.moments, description, verdict)

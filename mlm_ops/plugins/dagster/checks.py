@@ -1,9 +1,13 @@
-"""Check moments and fits: a verdict and one sentence each, for Dagster's asset checks."""
+"""Check moments and fits: a verdict and one sentence each, for Dagster's asset checks.
+
+`Plan.with_severities` says how severe a failure is.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
@@ -12,6 +16,7 @@ import polars as pl
 from mlm_ops.analyses.centered_agreement import TableDifference
 from mlm_ops.analyses.drift_words import change_in_words, drift_sentence, one_row_a_number
 from mlm_ops.language.model import GroupingFactor, group_name
+from mlm_ops.language.spelling import list_names
 from mlm_ops.moments.record import Moments
 from mlm_ops.plugins.dagster.metadata import Metadata, numbers
 from mlm_ops.results.cautions import FEW_GROUPS, few_groups
@@ -25,7 +30,57 @@ AGREEMENT = 1e-9
 STEPS_AGREEMENT = 1e-12
 
 
-def rows_accounted_for(moments: Moments, rows: int) -> dg.AssetCheckResult:
+#: So many partitions are named in a sentence.
+NAMED = 5
+
+
+@dataclass(frozen=True)
+class OtherPartitions:
+    """Hold the partitions that a run did not read, and whose rows are not those of their moments.
+
+    Attributes
+    ----------
+    changed
+        By partition, rows in the moments and in the table.
+    outside
+        The same by value of the column, of values that lie in no partition, which no run reads again.
+    new
+        Partitions with rows that are not in the moments yet.
+    parts_table
+        The table after whose removal all rows are read again.
+    """
+
+    changed: Mapping[str, tuple[int, int]]
+    outside: Mapping[str, tuple[int, int]]
+    new: Sequence[str]
+    parts_table: str
+
+    @property
+    def sentence(self) -> str:
+        """What has changed, and what to do; empty where nothing has."""
+        sentences = []
+        if self.changed:
+            one = len(self.changed) == 1
+            what = "Partition" if one else f"{len(self.changed):,} partitions have changed:"
+            sentences.append(f"{what} {_sizes(self.changed, one)}; materialize {'it' if one else 'them'}.")
+        if self.outside:
+            sentences.append(
+                f"Rows that lie in no partition have changed: {_sizes(self.outside, False)}. Drop the table "
+                f"{self.parts_table} and materialize again, by which all rows are read."
+            )
+        return " ".join(sentences)
+
+
+def _sizes(sizes: Mapping[str, tuple[int, int]], one: bool) -> str:
+    """Partitions with their rows then and now, in so many words."""
+    texts = [
+        f"{name}{' has changed' * one} ({kept:,} rows in the moments, {now:,} in the table)"
+        for name, (kept, now) in sizes.items()
+    ]
+    return list_names(texts, NAMED)
+
+
+def rows_accounted_for(moments: Moments, rows: int, others: OtherPartitions | None = None) -> dg.AssetCheckResult:
     """Check that the rows in the moments and those dropped for a missing value make up the table.
 
     A row that misses several values is counted in each column, so the number lost lies between the largest count and
@@ -36,18 +91,24 @@ def rows_accounted_for(moments: Moments, rows: int) -> dg.AssetCheckResult:
     moments
         The moments.
     rows
-        Rows of the table, counted apart from them.
+        Rows of the table, counted apart from them; of its partitions, those that the moments have.
+    others
+        Partitions that were not read, where the moments accumulate.
     """
     missing = {column: count for column, count in moments.n_dropped.items() if count}
     lost = rows - moments.n_obs
     passed = moments.n_rows == rows and max(missing.values(), default=0) <= lost <= sum(missing.values())
     by_column = ", ".join(f"{column} ({count:,})" for column, count in missing.items()) or "nowhere"
+    change = "" if others is None else others.sentence
+    new = [] if others is None else others.new
+    sentence = f"Of {rows:,} rows {moments.n_obs:,} are in the moments and {lost:,} are not; values are missing: "
+    not_yet = f" Not in the moments yet: {list_names(new, NAMED)}." if new else ""
     return dg.AssetCheckResult(
         check_name="rows_accounted_for",
-        passed=passed,
-        description=f"Of {rows:,} rows {moments.n_obs:,} are in the moments and {lost:,} are not; values are missing: "
-        f"{by_column}.",
-        metadata={"rows": rows, "n_obs": moments.n_obs, "dropped": lost},
+        passed=passed and not change,
+        description=f"{change or f'{sentence}{by_column}.'}{not_yet}",
+        metadata={"rows": rows, "n_obs": moments.n_obs, "dropped": lost}
+        | ({} if others is None else {"changed_partitions": len(others.changed), "new_partitions": len(new)}),
     )
 
 
@@ -70,19 +131,31 @@ def enough_groups(moments: Moments, factors: Iterable[GroupingFactor]) -> dg.Ass
     return dg.AssetCheckResult(
         check_name="enough_groups",
         passed=doubt is None,
-        severity=dg.AssetCheckSeverity.WARN,
         description=f"{doubt or all_sizes}.",
         metadata={"groups": min(sizes.values(), default=0), "expected": FEW_GROUPS},
     )
 
 
-def centered_agrees(difference: float) -> dg.AssetCheckResult:
-    """Check that the centered table and the moments have the same group means."""
+def centered_agrees(difference: float, changed: Sequence[str] = ()) -> dg.AssetCheckResult:
+    """Check that the centered table and the moments have the same group means.
+
+    Parameters
+    ----------
+    changed
+        Partitions whose moments are not of the rows that they have now.
+    """
+    one = len(changed) == 1
+    remedy = (
+        f" The moments of {'partition' if one else 'the partitions'} {list_names(changed, NAMED)} are not of the rows "
+        f"that {'it has' if one else 'they have'} now; materialize {'it' if one else 'them'}."
+        if changed
+        else ""
+    )
     return dg.AssetCheckResult(
         check_name="agrees_with_moments",
         passed=difference <= AGREEMENT,
         description=f"Group means in the centered table and in the moments differ by at most {difference:.1e} relative"
-        f" (allowed {AGREEMENT:.0e}).",
+        f" (allowed {AGREEMENT:.0e}).{remedy}",
         metadata={"largest_difference": difference},
     )
 
@@ -140,7 +213,6 @@ def not_singular(model: str, fit: Fit, statistics: Mapping[str, Any]) -> dg.Asse
     return dg.AssetCheckResult(
         check_name="not_singular",
         passed=not fit.singular,
-        severity=dg.AssetCheckSeverity.WARN,
         description=f"Model {model} is singular: some variance is zero or some correlation is one. "
         "Its likelihood holds; read its variance components and their tests with care."
         if fit.singular
@@ -168,7 +240,6 @@ def no_influential_unit(model: str, flagged: pl.DataFrame) -> dg.AssetCheckResul
     return dg.AssetCheckResult(
         check_name="no_influential_unit",
         passed=rows.is_empty(),
-        severity=dg.AssetCheckSeverity.WARN,
         description=f"Model {model} rests on single units: {units}."
         if units
         else f"No unit's deletion moves a coefficient of model {model} by more than its standard error.",
@@ -185,7 +256,6 @@ def assumptions(model: str, flagged: pl.DataFrame) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
         check_name="assumptions",
         passed=rows.is_empty(),
-        severity=dg.AssetCheckSeverity.WARN,
         description=f"Of model {model}, {sentence}."
         if findings
         else f"Random effects, residual variances and predictors of model {model} look as the model assumes.",
@@ -238,7 +308,6 @@ def no_drift(drift: pl.DataFrame) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
         check_name="no_drift",
         passed=flagged.is_empty(),
-        severity=dg.AssetCheckSeverity.WARN,
         description=description,
         metadata={"compared": rows.height, "flagged": flagged.height, **({"changes": changes} if changes else {})},
     )
@@ -261,7 +330,6 @@ def sem_not_singular(fit: SemFit, notes: Sequence[str]) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
         check_name="not_singular",
         passed=not fit.singular,
-        severity=dg.AssetCheckSeverity.WARN,
         description="; ".join(notes) or sentence,
         metadata={"notes": len(notes)},
     )

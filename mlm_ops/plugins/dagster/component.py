@@ -4,7 +4,7 @@
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, get_args
@@ -20,7 +20,7 @@ from mlm_ops.plugins.dagster.assets import build_analysis_assets
 from mlm_ops.plugins.dagster.partitions_in_yaml import PartitionsModel, resolve_partitions
 from mlm_ops.plugins.dagster.plan import CHECKS
 from mlm_ops.plugins.dagster.scaffold import AnalysisScaffolder
-from mlm_ops.plugins.dagster.sensor import build_new_data_sensor
+from mlm_ops.plugins.dagster.sensor import build_new_data_sensor, no_sensor_with_fit_by
 from mlm_ops.plugins.dagster.warehouse import Warehouse, database_file
 from mlm_ops.warehouse.connection import ADDRESS
 from mlm_ops.warehouse.files.kinds import is_data_file
@@ -125,6 +125,14 @@ class MultilevelAnalysis(dg.Component, dg.Resolvable):
     wait: Annotated[
         float, dg.Resolver.default(description="Seconds to wait while another process writes to the database.")
     ] = 30.0
+    results_folder: Annotated[
+        str | None,
+        dg.Resolver.default(
+            description="Folder of results.duckdb and of the reports, from the project's root; by default that of the "
+            "database. Two databases publish to two.",
+            examples=["data/survey"],
+        ),
+    ] = None
     upstream: Annotated[
         dg.AssetKey | None,
         dg.Resolver(
@@ -283,11 +291,18 @@ class MultilevelAnalysis(dg.Component, dg.Resolvable):
             )
         ]
         if self.new_data_sensor:
+            if self.fit_by is not None:
+                raise AnalysisError(no_sensor_with_fit_by(analysis.analysis))
             definitions.append(dg.Definitions(sensors=[self._sensor(analysis)]))
         if self.database is not None:
             definitions.append(dg.Definitions(resources={self.resource: self._warehouse(context, self.database)}))
         elif self.attach:
             raise AnalysisError("attach needs a database to attach others to. Give database too.")
+        elif self.results_folder is not None:
+            raise AnalysisError(
+                "results_folder is where the results of a database go. Give database too, or set it on the resource "
+                f"{self.resource}."
+            )
         return dg.Definitions.merge(*definitions)
 
     def _sensor(self, analysis: Analysis) -> dg.SensorDefinition:
@@ -306,7 +321,13 @@ class MultilevelAnalysis(dg.Component, dg.Resolvable):
             else:
                 scheme, file = source.removesuffix(place), context.project_root / place
                 sources[name] = f"{scheme}{_inside(context, file, name, allowed, switch)}"
-        return _warehouse(path, self.wait, tuple(sorted(sources.items())))
+        results = None
+        if self.results_folder is not None:
+            folder = context.project_root / self.results_folder
+            results = _inside(context, folder, "results_folder", allowed, switch)
+        warehouse = _warehouse(path, self.wait, tuple(sorted(sources.items())), results)
+        _check_beside_others(context, self.resource, warehouse)
+        return warehouse
 
     def _read(self, context: dg.ComponentLoadContext) -> Analysis:
         files = self.allow_files or self.allow_outside_project
@@ -333,17 +354,77 @@ def _inside(context: dg.ComponentLoadContext, path: Path, what: str, allowed: bo
 
 
 @cache
-def _warehouse(path: Path, wait: float, attached: tuple[tuple[str, str], ...]) -> Warehouse:
+def _warehouse(path: Path, wait: float, attached: tuple[tuple[str, str], ...], results: Path | None) -> Warehouse:
     """One resource per file: Dagster takes the same object from several components, but not two equal ones."""
-    return Warehouse(directory=str(path.parent), database_file=path.name, wait=wait, attach=dict(attached))
+    return Warehouse(
+        directory=str(path.parent),
+        database_file=path.name,
+        results_folder=None if results is None else str(results),
+        wait=wait,
+        attach=dict(attached),
+    )
+
+
+@dataclass
+class _Loading:
+    """Hold the warehouses of the code location whose components are being loaded.
+
+    Attributes
+    ----------
+    tree
+        Its components: another one is another code location, or the same loaded anew.
+    warehouses
+        By the key of their resource, each with a file that names it.
+    """
+
+    tree: object = None
+    warehouses: dict[str, tuple[Warehouse, str]] = field(default_factory=dict)
+
+
+_LOADING = _Loading()
+
+
+def _check_beside_others(context: dg.ComponentLoadContext, key: str, warehouse: Warehouse) -> None:
+    """Refuse a second warehouse of the same key, and a second database whose results would go to the same file.
+
+    Dagster would refuse the first without a word about databases; of the second, each run would undo the other's.
+    """
+    if _LOADING.tree is not context.component_tree:
+        _LOADING.tree, _LOADING.warehouses = context.component_tree, {}
+    others = _LOADING.warehouses
+    root, name = context.project_root.resolve(), warehouse.database.stem
+    here = _from(root, warehouse.database)
+    for other_key, (other, file) in others.items():
+        there = _from(root, other.database)
+        if other_key == key and other is not warehouse:
+            if other.database == warehouse.database:
+                raise AnalysisError(
+                    f"The resource {key} is set in two ways: {file} gives the database {here} another wait, attach or "
+                    "results_folder. Write the same in both, or name a second resource: resource: other."
+                )
+            raise AnalysisError(
+                f"The resource {key} would be two databases: {here} here, and {there} in {file}. Name this one: "
+                f"resource: {name if name != key else 'other'}."
+            )
+        if other.database != warehouse.database and other.results == warehouse.results:
+            raise AnalysisError(
+                f"The results of {here} would take the place of those of {there}, which {file} publishes to "
+                f"{_from(root, other.results)} too. Give each database a folder of its own, or write results_folder: "
+                f"{_from(root, warehouse.database.with_suffix(''))}."
+            )
+    others.setdefault(key, (warehouse, _file(context)))
+
+
+def _from(root: Path, path: Path) -> str:
+    """A path from the project's root where it lies in it."""
+    return str(path.relative_to(root) if path.is_relative_to(root) else path)
 
 
 def _file(context: dg.ComponentLoadContext) -> str:
     """The file that holds the component, from the project's root where it lies in it."""
     folder = context.path
     place = next((folder / name for name in ("defs.yaml", "defs.yml") if (folder / name).is_file()), folder)
-    root = context.project_root
-    return str(place.relative_to(root) if place.is_relative_to(root) else place)
+    return _from(context.project_root, place)
 
 
 def _severities(severities: Mapping[str, str] | None) -> dict[str, Severity]:

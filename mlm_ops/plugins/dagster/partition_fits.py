@@ -298,7 +298,7 @@ def partition_fits(plan: Plan, partitions_def: dg.PartitionsDefinition[str], col
         windows = windows_of(partitions_def, context.partition_keys)
         blocking = tuple(name for name in ("converged", "not_singular") if plan.blocks(name))
         with step_warehouse(context, plan) as warehouse, warehouse.connection() as connection:
-            check_published(warehouse.results)
+            check_published(connection, warehouse.results)
             check_windows(open_rows(plan.analysis, connection), column, windows)
             outcomes = fit_partitions(
                 connection, plan.analysis, column, windows, context.run.run_id, run_start(context), blocking
@@ -354,11 +354,10 @@ def _warnings(analysis: Analysis, outcomes: PartitionOutcomes) -> list[str]:
     return [*empty, _withheld(analysis, outcomes.withheld)] if outcomes.withheld else empty
 
 
-def _checks(outcomes: PartitionOutcomes, n_fitted: int) -> list[dg.AssetCheckResult]:
-    return [
-        _over_all("converged", outcomes.unconverged, n_fitted, dg.AssetCheckSeverity.ERROR),
-        _over_all("not_singular", outcomes.singular, n_fitted, dg.AssetCheckSeverity.WARN),
-    ]
+def _checks(outcomes: PartitionOutcomes, total: int) -> list[dg.AssetCheckResult]:
+    """One verdict of each check over the partitions that have rows enough."""
+    failures_by_check = {"converged": outcomes.unconverged, "not_singular": outcomes.singular}
+    return [_over_all(name, failures, list(outcomes.failed), total) for name, failures in failures_by_check.items()]
 
 
 def _metadata(outcomes: PartitionOutcomes, total: int, warehouse: Warehouse) -> Metadata:
@@ -374,16 +373,16 @@ def _metadata(outcomes: PartitionOutcomes, total: int, warehouse: Warehouse) -> 
     }
 
 
-def _over_all(name: str, failures: list[str], total: int, severity: dg.AssetCheckSeverity) -> dg.AssetCheckResult:
-    """One verdict over all partitions of the run."""
+def _over_all(name: str, failures: list[str], not_fitted: list[str], total: int) -> dg.AssetCheckResult:
+    """One verdict over all partitions of the run; one that could not be fitted does not pass."""
     names = f": {_some(failures)}" if failures else ""
+    others = f"; {len(not_fitted):,} could not be fitted: {_some(not_fitted)}" if not_fitted else ""
     return dg.AssetCheckResult(
         check_name=name,
-        passed=not failures,
-        severity=severity,
-        description=f"{total - len(failures):,} of {total:,} partitions are {name.replace('_', ' ')}; "
-        f"{len(failures):,} are not{names}.",
-        metadata={"partitions": total, "failed": len(failures)},
+        passed=not failures and not not_fitted,
+        description=f"{total - len(failures) - len(not_fitted):,} of {total:,} partitions are "
+        f"{name.replace('_', ' ')}; {len(failures):,} are not{names}{others}.",
+        metadata={"partitions": total, "failed": len(failures), "not_fitted": len(not_fitted)},
     )
 
 

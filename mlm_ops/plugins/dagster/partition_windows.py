@@ -181,7 +181,7 @@ def partition_values(
     kind = source.types[column]
     times = {key: window for key, window in windows.items() if window is not None}
     if not times or not holds_times(kind):
-        return {key: list(_parts(connection, analysis).names_of(source, [key])) for key in windows}
+        return {key: list(parts_of(connection, analysis).names_of(source, [key])) for key in windows}
     values_by_key: dict[str, list[str]] = {key: [] for key in times}
     for key, part in connection.execute(_in_windows(connection, analysis, source, times)).fetchall():
         values_by_key[key].append(part)
@@ -198,7 +198,8 @@ def partition_values(
     return values_by_key
 
 
-def _parts(connection: Connection, analysis: Analysis) -> Parts:
+def parts_of(connection: Connection, analysis: Analysis) -> Parts:
+    """The tables that hold the moments of an analysis by partition."""
     return Parts(connection, moments_table(analysis), str(analysis.partition))
 
 
@@ -209,7 +210,7 @@ def _is_short(window: Window) -> bool:
 
 def _in_windows(connection: Connection, analysis: Analysis, source: Source, times: Mapping[str, Window]) -> str:
     kind = source.types[str(analysis.partition)]
-    parts = ", ".join(f"({literal(part)})" for part in _parts(connection, analysis).names())
+    parts = ", ".join(f"({literal(part)})" for part in parts_of(connection, analysis).names())
     kept_values = f"select try_cast(part as {kind}), part from (values {parts}) as kept (part)" if parts else None
     first, past = min((w.start for w in times.values()), key=_moment), max((w.end for w in times.values()), key=_moment)
     clock = min(window.clock[0] for window in times.values()), max(window.clock[1] for window in times.values())

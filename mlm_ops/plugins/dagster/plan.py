@@ -107,12 +107,9 @@ class Plan:
         return self.checks(key, {"converged": converged, "not_singular": not_singular})
 
     def with_severities(self, results: Sequence[dg.AssetCheckResult]) -> list[dg.AssetCheckResult]:
-        """The results with the severities that the user set."""
-        severities = [self.severities.get(result.check_name or "") for result in results]
-        return [
-            result if severity is None else result._replace(severity=dg.AssetCheckSeverity(severity.upper()))
-            for result, severity in zip(results, severities, strict=True)
-        ]
+        """The results with their severities: an error is what stops the assets after it, and fails the run."""
+        severities = {True: dg.AssetCheckSeverity.ERROR, False: dg.AssetCheckSeverity.WARN}
+        return [result._replace(severity=severities[self.blocks(result.check_name or "")]) for result in results]
 
     def key(self, *parts: str) -> dg.AssetKey:
         """Key of one of the analysis' assets."""

@@ -292,7 +292,7 @@ def warehouses_of(definitions: dg.Definitions, folder: Path | None) -> dict[str,
         names = f" has the warehouses {list_names(warehouses)}" if warehouses else " has no warehouse"
         raise ProjectError(f"The code location{names}, so --warehouse has not one folder to set. Leave it out.")
     ((key, warehouse),) = warehouses.items()
-    return {key: warehouse.model_copy(update={"directory": str(folder.resolve())})}
+    return {key: warehouse.in_folder(folder)}
 
 
 def _definitions(project: Project) -> dg.Definitions:
@@ -387,7 +387,10 @@ def _run_config(
         # Dagster's own console log would run through the progress lines
         config["loggers"] = {"console": {"config": {"log_level": "CRITICAL"}}}
     if folder is not None:
-        config["resources"] = {key: {"config": {"directory": each.directory}} for key, each in warehouses.items()}
+        config["resources"] = {
+            key: {"config": {"directory": each.directory, "results_folder": each.results_folder}}
+            for key, each in warehouses.items()
+        }
     return config
 
 

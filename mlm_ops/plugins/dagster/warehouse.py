@@ -32,6 +32,11 @@ class Warehouse(dg.ConfigurableResource["Warehouse"]):
         default="warehouse", description="Folder of warehouse.duckdb (the pipeline's) and results.duckdb (everyone's)."
     )
     database_file: str = Field(default="warehouse.duckdb", description="Name of the pipeline's database in the folder.")
+    results_folder: str | None = Field(
+        default=None,
+        description="Folder of results.duckdb and of the reports, where it is not that of the database: two databases "
+        "publish to two.",
+    )
     wait: float = Field(default=30.0, description="Seconds to wait while another process writes to the database.")
     threads: int | None = Field(default=None, ge=1, description="Threads of DuckDB; with 1 equal rows give equal bits.")
     attach: dict[str, str] = Field(
@@ -55,7 +60,11 @@ class Warehouse(dg.ConfigurableResource["Warehouse"]):
     @property
     def results(self) -> Path:
         """The published copy of the result tables."""
-        return Path(self.directory) / RESULTS_FILE
+        return Path(self.results_folder or self.directory) / RESULTS_FILE
+
+    def in_folder(self, folder: Path) -> Warehouse:
+        """The same warehouse in another folder, its results included."""
+        return self.model_copy(update={"directory": str(folder.resolve()), "results_folder": None})
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:
