@@ -150,7 +150,7 @@ def test_a_file_that_duckdb_cannot_read(folder: Path, capsys: pytest.CaptureFixt
     (assets,) = Path("p").glob("*/assets.py")
     code = assets.read_text()
     assert "from mlm_ops.plugins.dagster import Warehouse, load_file\n" in code
-    assert 'load_file(connection, DATA, "mlm_file", temporary=True)' in code
+    assert "load_file(connection, DATA, 'main.d', order=ORDER)" in code
     compile(code, str(assets), "exec")
 
 

@@ -25,8 +25,9 @@ from mlm_ops.analyses.starter.guess import guess
 from mlm_ops.cli.main import main
 from mlm_ops.cli.new_project.create import create_project, is_reserved_name
 from mlm_ops.errors import DataError, ProjectError
+from mlm_ops.warehouse.files.read import load_file
 from mlm_ops.warehouse.source import open_source
-from mlm_ops.warehouse.sql import file_literal, identifier, literal
+from mlm_ops.warehouse.sql import identifier, literal
 
 HSB = Path(__file__).parents[1] / "specification" / "reference" / "data" / "hsb.csv"
 
@@ -272,9 +273,9 @@ def test_names_are_no_code_in_a_dagster_project(tmp_path: Path, hostile: Path):
     code = (package / "assets.py").read_text()
     exec(compile(code, "assets.py", "exec"), names)
     assert Path(str(names["DATA"])).resolve() == hostile.resolve()
-    load = str(names["LOAD"]).replace("{path}", file_literal(str(names["DATA"])), 1)
+    assert names["ORDER"] == [f"school {HOSTILE}"]
     with duckdb.connect() as connection:
-        connection.execute(load)
+        load_file(connection, Path(str(names["DATA"])), "main.t", order=[f"school {HOSTILE}"])
         (table,) = connection.execute("select table_name from duckdb_tables()").fetchall()[0]
         assert connection.execute(f"select count(*) from {table}").fetchall() == [(7185,)]
 

@@ -45,18 +45,18 @@ class NewProject:
 def dagster_files(project: NewProject, analysis: str) -> dict[str, str]:
     """Return the texts of a Dagster project's files by path; `analysis` is the text of the analysis file."""
     package, table = f"{project.name}_pipelines", f"main.{project.name}"
-    by_library = project.table is None and project.rows is None
-    rows = (project.rows or "mlm_file") if project.table is None else project.source
-    order = ", ".join(identifier(level) for level in reversed(project.guess.levels))
-    values: dict[str, str | bool | None] = {
+    groups = list(reversed(project.guess.levels))
+    values: dict[str, str | bool | list[str] | None] = {
         "package": package,
         "name": project.name,
         "path": project.path,
         "table": table,
         "from_database": project.table is not None,
-        "by_library": by_library,
-        "load": f"create or replace table {table} as select * from {rows} order by {order}",
+        "order": groups,
     }
+    if project.table is not None:
+        rows, order = project.source, ", ".join(map(identifier, groups))
+        values["load"] = f"create or replace table {table} as select * from {rows} order by {order}"
     return {
         "pyproject.toml": fill("dagster/pyproject.toml", values),
         ".gitignore": fill("dagster/gitignore", values),

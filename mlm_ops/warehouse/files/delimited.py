@@ -26,7 +26,7 @@ from mlm_ops.warehouse.files.encoding import (
     single_spaced,
 )
 from mlm_ops.warehouse.files.kinds import FileKind, suffix_of
-from mlm_ops.warehouse.files.reading import BLANKS, PATH, ChangedColumn, FileOptions, Reading, selected
+from mlm_ops.warehouse.files.reading import BLANKS, PATH, ChangedColumn, FileOptions, Reading, listed, selected
 from mlm_ops.warehouse.sql import file_literal, identifier
 
 #: Makes rows of the text after FROM, and returns the text after FROM of these.
@@ -198,7 +198,7 @@ def _reading(text: _Text, dialect: Dialect, cells: CellChanges, row_names: list[
     return Reading(
         text.path,
         FileKind.DELIMITED,
-        selected(dialect.reader, dialect.columns, row_names, cells.changed),
+        listed(reader, dialect.columns, row_names, cells.changed) if (reader := dialect.lasting_reader) else None,
         delimiter=dialect.delimiter,
         quote=dialect.quote,
         encoding=text.encoding,

@@ -84,7 +84,8 @@ class Reading:
     path, kind
         The file, or the folder of Parquet files.
     sql
-        The text after FROM, with `PATH` once for the path of a single file; None where DuckDB cannot read the file.
+        The text after FROM, with `PATH` once for the path of a single file, by the columns' names where the file has
+        them; None where DuckDB cannot read the file so.
     delimiter, quote, encoding
         Of delimited text.
     changed
@@ -175,8 +176,13 @@ def selected(
     reader: str, columns: Iterable[str], left_out: Collection[str], changed: Sequence[ChangedColumn] = ()
 ) -> str:
     """Return the text after FROM of the rows that a reader gives, once columns are left out and cells changed."""
-    if not left_out and not changed:
-        return reader
+    return listed(reader, columns, left_out, changed) if left_out or changed else reader
+
+
+def listed(
+    reader: str, columns: Iterable[str], left_out: Collection[str], changed: Sequence[ChangedColumn] = ()
+) -> str:
+    """Return what `selected` does, with every column named: one that the file gets later does not come in."""
     sql = {column.name: column.sql for column in changed}
     cells = (
         f"{sql[name]} as {identifier(name)}" if name in sql else identifier(name)
