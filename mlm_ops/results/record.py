@@ -220,6 +220,8 @@ class FitRecord:
         sentences = list(self.remarks)
         if self.reading is not None and (missing := self.reading.missing(self._columns())):
             sentences.append(f"as the file was read, {missing}")
+        if self.reading is not None and (signs := self.reading.contradiction(self._columns())):
+            sentences.append(f"as the file was read, {signs}")
         optimum, fixed, split = self.estimate.optimum, self.estimate.design.fixed, self.estimate.design.split
         if split is not None and split.part == "within":
             absorbed = ", ".join(fixed.absorbed)

@@ -220,6 +220,7 @@ def _by_library(
         cells = change_cells(connection.execute, rows, types, options, "", find=kind is FileKind.EXCEL)
         if cells.changed:
             hold(selected(rows, list(types), (), cells.changed))
+    remarks = (*remarks, *cells.remarks)
     return Reading(path, kind, None, changed=cells.changed, row_names=row_names, remarks=remarks, sheet=options.sheet)
 
 

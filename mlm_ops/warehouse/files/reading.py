@@ -100,6 +100,8 @@ class Reading:
         The sheet of an Excel file, where it is not the only one.
     words
         Words that are missing values in every column.
+    commas, points
+        Columns that have a decimal comma, and a decimal point, for certain; empty unless there are both.
     remarks
         Sentences about other things that were assumed, without a full stop.
     types
@@ -122,6 +124,8 @@ class Reading:
     comment: str = ""
     sheet: str | None = None
     words: tuple[str, ...] = ("", "NA")
+    commas: tuple[str, ...] = ()
+    points: tuple[str, ...] = ()
     remarks: tuple[str, ...] = field(default=())
     types: Mapping[str, str] = field(default_factory=dict, hash=False)
 
@@ -145,7 +149,9 @@ class Reading:
                 parts.append(f"{self.quote} quotes")
             if self.encoding not in ("utf-8", "utf-8-sig"):
                 parts.append(f"the encoding is {self.encoding}")
-        if any(column.decimal == "," for column in self.changed):
+        if self.points:
+            parts.append(self._signs)
+        elif any(column.decimal == "," for column in self.changed):
             parts.append(", is the decimal sign")
         if groups := "".join(dict.fromkeys("".join(column.thousands for column in self.changed))):
             parts.append(f"{' and '.join(map(_sign, groups))} group{'s' if len(groups) == 1 else ''} thousands")
@@ -154,6 +160,19 @@ class Reading:
         if self.row_names:
             parts.append("the first column has no name and is left out, as R's row names are")
         return "; ".join([", ".join(parts), *self.remarks] if parts else self.remarks)
+
+    @property
+    def _signs(self) -> str:
+        return (
+            f", is the decimal sign of {list_names(self.commas, most=4)} and . that of "
+            f"{list_names(self.points, most=4)}"
+        )
+
+    def contradiction(self, columns: Iterable[str]) -> str:
+        """Say which columns have which decimal sign, if one of these is read in a way that others contradict."""
+        names = set(columns)
+        doubtful = any(c.name in names for c in self.changed if c.decimal == "," or c.thousands)
+        return self._signs if self.points and doubtful else ""
 
     def missing(self, columns: Iterable[str] | None = None) -> str:
         """Say which words were read as missing values in these columns, and in how many cells; nothing if none were."""
