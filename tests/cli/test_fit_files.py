@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 from pathlib import Path
 
 import duckdb
 import pytest
 
+import mlm_ops as mlm
 from mlm_ops.cli.main import main
+from mlm_ops.warehouse.sql import literal
 
 MODELS = 'models: {m: "y ~ x + (1 | g)"}\n'
 TOLD = "; separates, , is the decimal sign, '.' is missing: 20 of 100 cells of x."
@@ -269,4 +272,29 @@ def test_a_select_of_a_table_needs_its_database(folder: Path, capsys: pytest.Cap
     assert main(["fit", "s.yaml"]) == 2
     assert capsys.readouterr().err == (
         "mlm: An analysis file is fitted in a database: mlm fit s.yaml --database FILE.duckdb\n"
+    )
+
+
+@pytest.mark.parametrize("name", ["parts", "k=1 {path}*"])
+def test_a_dbt_project_reads_a_folder_of_parquet_files(name: str, folder: Path) -> None:
+    """Also a file that comes later, and the folders named for a column."""
+    (Path(name) / "year=2025").mkdir(parents=True)
+    (Path(name) / "year=2026").mkdir()
+    rows = "select i // 10 as g, i * 7 % 13 as x, i * 11 % 17 + 0.5 as y from range(100) as t(i)"
+    duckdb.sql(f"copy ({rows}) to {literal(f'{name}/year=2025/a.parquet')}")
+    assert mlm.fit("y ~ x + (1 | g)", name).reading is not None
+    assert main(["init", "p", name, "--dbt", "--outcome", "y", "--group", "g"]) == 0
+    (sql,) = [text for path in Path("p/models").glob("*.sql") if "read_parquet" in (text := path.read_text())]
+    duckdb.sql(f"copy ({rows}) to {literal(f'{name}/year=2026/b.parquet')}")
+    with contextlib.chdir("p"), duckdb.connect() as connection:
+        relation = connection.sql(sql)
+        assert relation.columns == ["g", "x", "y", "year"]
+        years = relation.aggregate("year, count(*)").order("year").fetchall()
+        assert years == [(2025, 100), (2026, 100)]
+
+
+def test_a_pattern_is_told_to_be_the_folder(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["init", "p", "parts/**/*.parquet"]) == 2
+    assert capsys.readouterr().err == (
+        "mlm: There is no file parts/**/*.parquet. All Parquet files below a folder are read by its name, parts/.\n"
     )

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from mlm_ops.analyses.starter.analysis_file import comment, formulas, left_out
 from mlm_ops.analyses.starter.guess import Guess
 from mlm_ops.analyses.starter.templates import fill
-from mlm_ops.warehouse.files.reading import PATH
-from mlm_ops.warehouse.sql import file_literal, identifier, literal
+from mlm_ops.warehouse.sql import identifier, literal
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,7 @@ class NewProject:
     table
         The quoted table of a DuckDB file; None for other files.
     rows
-        The text after FROM of a data file, with ``{path}`` for its path; None where DuckDB cannot read it by itself.
+        The text after FROM of a data file, as the project's folder sees it; None where DuckDB cannot read it by itself.
     guess
         The roles of the columns.
     """
@@ -72,7 +71,7 @@ def dbt_files(project: NewProject) -> dict[str, str]:
     """Return the texts of a dbt project's files by path."""
     if project.table is None:
         assert project.rows is not None, "a file that DuckDB cannot read was refused"
-        relation = project.rows.replace(PATH, file_literal(project.path), 1)
+        relation = project.rows
     else:
         relation = project.source
     settings = {"name": f"{project.name}_mlm", "source": project.path if project.table is not None else None}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -43,6 +44,7 @@ SUFFIXES: Mapping[str, FileKind] = {
 COMPRESSIONS = (".gz", ".zst")
 _COMPRESSED = frozenset({FileKind.DELIMITED, FileKind.JSON})
 DATABASE_SUFFIXES = frozenset({".duckdb", ".db", ".ddb"})
+_PATTERN = re.compile(r"[*?\[]")
 #: What a SELECT of an analysis file may name, as DuckDB reads it by its name alone.
 _IN_SQL = frozenset({".csv", ".tsv", ".parquet"})
 
@@ -96,7 +98,11 @@ def kind_of(path: Path) -> FileKind:
     if path.is_dir():
         return FileKind.PARQUET
     if not path.is_file():
-        raise DataError(f"There is no file {path}.")
+        hint = ""
+        if _PATTERN.search(str(path)):
+            folder = next(above for above in path.parents if not _PATTERN.search(str(above)))
+            hint = f" All Parquet files below a folder are read by its name, {folder}/."
+        raise DataError(f"There is no file {path}.{hint}")
     suffix = suffix_of(path)
     if suffix in DATABASE_SUFFIXES:
         raise DataError(

@@ -18,8 +18,8 @@ from mlm_ops.warehouse.files.cells import change_cells
 from mlm_ops.warehouse.files.delimited import Hold, read_delimited
 from mlm_ops.warehouse.files.folders import parquet_files, parquet_folder
 from mlm_ops.warehouse.files.kinds import FileKind, kind_of, suffix_of
-from mlm_ops.warehouse.files.reading import PATH, FileOptions, Reading, selected
-from mlm_ops.warehouse.sql import file_literal, identifier, qualified
+from mlm_ops.warehouse.files.reading import PATH, FileOptions, Reading, located, selected
+from mlm_ops.warehouse.sql import identifier, qualified
 
 _READERS = {
     FileKind.JSON: f"read_json({PATH}, sample_size = -1, hive_partitioning = false)",
@@ -188,7 +188,7 @@ def _by_duckdb(
 ) -> Reading:
     """Read a file, or a folder, whose columns have types of their own."""
     sql = parquet_folder(path) if path.is_dir() else _READERS[kind]
-    rows = sql.replace(PATH, file_literal(path), 1)
+    rows = located(sql, path)
     # to know the columns of JSON all of it is read
     if kind is FileKind.PARQUET and columns is not None and not options.null:
         types = _types(connection, rows)

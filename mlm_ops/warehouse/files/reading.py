@@ -132,7 +132,7 @@ class Reading:
     @property
     def relation(self) -> str | None:
         """The text after FROM; None where DuckDB cannot read the file."""
-        return None if self.sql is None else self.sql.replace(PATH, file_literal(self.path), 1)
+        return None if self.sql is None else located(self.sql, self.path)
 
     def all_types(self, types: Mapping[str, str]) -> dict[str, str]:
         """The types of all columns in their order, given those of the columns that were read."""
@@ -185,6 +185,11 @@ class Reading:
         where = list_names([column.name for column in having])
         verb = "is" if len(words) == 1 else "are"
         return f"{' and '.join(map(repr, words))} {verb} missing: {missing:,} of {cells:,} cells of {where}"
+
+
+def located(sql: str, path: Path) -> str:
+    """Put the path of a file into the SQL that reads it; that of a folder names its files, whatever their names."""
+    return sql if path.is_dir() else sql.replace(PATH, file_literal(path), 1)
 
 
 def _sign(character: str) -> str:
