@@ -104,3 +104,9 @@ def test_numbers_come_back_or_stay_text(columns: list[dict[str, Any]], delimiter
             assert f"x{i}" in told
         else:
             assert read_cells == [v / 10 ** column["places"] for v in column["values"]]
+
+
+def test_the_missing_word_of_postgres(tmp_path: Path) -> None:
+    columns, told = read(tmp_path / "a.csv", "g,x\na,1.5\nb,\\N\nc,2.5\n")
+    assert columns == {"g": ["a", "b", "c"], "x": [1.5, None, 2.5]}
+    assert told == r"'\N' is missing: 1 of 3 cells of x"

@@ -14,7 +14,7 @@ from mlm_ops.warehouse.sql import identifier, literal
 Query = Callable[[str], Any]
 
 #: Words that are missing values where the rest of a column is numbers. The empty cell and R's NA are missing anywhere.
-WORDS = (".", "-", "NA", "N/A", "n/a", "#N/A", "NULL", "null", "None", "?")
+WORDS = (".", "-", "NA", "N/A", "n/a", "#N/A", "NULL", "null", "None", "?", r"\N")
 #: Signs between groups of thousands, beside the point or the comma, whichever is not the decimal sign.
 _SPACES = "\u00a0\u202f '’"
 #: The rows by which a text column is dismissed, and the share of numbers that it needs in them.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mlm_ops.language.spelling import list_names
 from mlm_ops.warehouse.files.kinds import FileKind, suffix_of
-from mlm_ops.warehouse.sql import file_literal, identifier
+from mlm_ops.warehouse.sql import file_literal, identifier, literal
 
 #: Where the path stands in the SQL of a reading, so that another file may be read in the same way.
 PATH = "{path}"
@@ -184,7 +184,7 @@ class Reading:
         missing, cells = sum(c.n_missing for c in having), sum(c.n_cells for c in having)
         where = list_names([column.name for column in having])
         verb = "is" if len(words) == 1 else "are"
-        return f"{' and '.join(map(repr, words))} {verb} missing: {missing:,} of {cells:,} cells of {where}"
+        return f"{' and '.join(map(literal, words))} {verb} missing: {missing:,} of {cells:,} cells of {where}"
 
 
 def located(sql: str, path: Path) -> str:
