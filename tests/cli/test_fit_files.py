@@ -11,6 +11,7 @@ import pytest
 
 import mlm_ops as mlm
 from mlm_ops.cli.main import main
+from mlm_ops.plugins.duckdb import register
 from mlm_ops.warehouse.sql import literal
 
 MODELS = 'models: {m: "y ~ x + (1 | g)"}\n'
@@ -298,3 +299,30 @@ def test_a_pattern_is_told_to_be_the_folder(folder: Path, capsys: pytest.Capture
     assert capsys.readouterr().err == (
         "mlm: There is no file parts/**/*.parquet. All Parquet files below a folder are read by its name, parts/.\n"
     )
+
+
+def test_a_select_of_numbers_beside_na(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What the sentence about a date suggests is a SELECT that runs, and its absence is told with the cure."""
+    cells = [f"t{i % 6},{'NA' if i == 4 else i * 7 % 13},2020-01-{1 + i % 28:02}" for i in range(60)]
+    Path("people.csv").write_text("\n".join(["team,score,hired", *cells]) + "\n")
+    select = "select *, hired - date '2000-01-01' as hired_days from {}"
+    reader = "read_csv('people.csv', nullstr = ['', 'NA'])"
+    assert main(["fit", "score ~ hired + (1 | team)", "people.csv"]) == 2
+    assert capsys.readouterr().err == (
+        "mlm: Column 'hired' is neither numeric nor text. Got DATE; make a number of it in a SELECT, in the place of "
+        f"the file: {select.format(reader)}.\n"
+    )
+    assert main(["fit", "score ~ hired_days + (1 | team)", select.format(reader)]) == 0
+    capsys.readouterr()
+    assert main(["fit", "score ~ hired_days + (1 | team)", select.format("'people.csv'")]) == 2
+    assert capsys.readouterr().err == (
+        "mlm: The outcome 'score' holds text (VARCHAR), and a model needs numbers. It is text because 1 of its 60 "
+        f"cells are no numbers, such as 'NA'. {reader} reads it as missing. Cast or recode it in a view or SELECT.\n"
+    )
+    with duckdb.connect() as connection:
+        connection.execute("create table people as from 'people.csv'")
+        with pytest.raises(mlm.MlmError, match=r"such as 'NA'\. try_cast\(\"score\" as double\) makes it missing"):
+            mlm.fit("score ~ 1 + (1 | team)", "people", connection=connection)
+        register(connection)
+        with pytest.raises(duckdb.Error, match=r"Cells that are no numbers are those where try_cast\(\"score\" as "):
+            connection.execute("from mlm('score ~ 1 + (1 | team)', 'people')").fetchall()
