@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import shutil
@@ -338,6 +339,20 @@ def test_dbt_tells_of_a_predictor_that_was_dropped(tmp_path: Path):
         "mlm: mathach ~ ses + sex + female + (1 | school): dropped, being a combination of the other columns: female\n"
     )
     assert output.count(told) == 1
+
+
+def test_the_models_of_a_dbt_project_are_of_the_same_rows(tmp_path: Path, messy: Path):
+    """Eight rows lack the predictor of the second model."""
+    create_project(tmp_path / "project", messy, dbt=True)
+    models = tmp_path / "project" / "models"
+    sql = jinja2.Environment().from_string((models / "messy_file_1.sql").read_text()).render()
+    assert sql.startswith("-- The rows that have a value of every column of the models, ")
+    relation, formula = "(select * from rows)", "`Test Score %` ~ 1 + (1 | `school, ``name```)"
+    with contextlib.chdir(tmp_path / "project"), duckdb.connect() as connection:
+        connection.execute(f"create table rows as {sql}")
+        first = mlm.fit(formula, relation, connection=connection)
+        second = mlm.fit(formula.replace("1 +", "`hours {{x}} {path}` +"), relation, connection=connection)
+    assert (first.moments.n_obs, second.moments.n_obs) == (392, 392)
 
 
 @pytest.mark.hosts

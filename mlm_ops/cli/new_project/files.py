@@ -79,9 +79,15 @@ def dbt_files(project: NewProject) -> dict[str, str]:
         "dbt_project.yml": fill("dbt/dbt_project.yml", settings),
         "profiles.yml": fill("dbt/profiles.yml", settings),
         ".gitignore": fill("dbt/gitignore", settings),
-        f"models/{project.name}.sql": fill("dbt/rows.sql", {"relation": relation}),
     }
-    for model, formula in formulas(project.guess).items():
+    models = formulas(project.guess)
+    complete = " and ".join(f"{identifier(name)} is not null" for name in project.guess.columns)
+    rows: dict[str, str | bool | list[str] | None] = {
+        "relation": relation,
+        "complete": complete if len(models) > 1 else None,
+    }
+    files[f"models/{project.name}.sql"] = fill("dbt/rows.sql", rows)
+    for model, formula in models.items():
         remarks = [] if model == "empty" else left_out(project.guess)
         texts = {
             "table": project.name,
