@@ -60,7 +60,7 @@ def _data(**columns: Any) -> pl.DataFrame:
             "y ~ x + (1 | g)",
             {"y": [*map(str, range(ROWS - 2)), "n/a", "?"]},
             DataError,
-            "It is text because 2 of its 60 cells are no numbers, such as '?'. try_cast(\"y\" as double) makes it missing",
+            "It is text because 2 of its 60 cells are no numbers, such as '?'. try_cast(\"y\" as double) makes it",
         ),
         (
             "y ~ x + (1 | g)",
