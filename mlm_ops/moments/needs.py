@@ -24,6 +24,7 @@ from mlm_ops.language.model import (
     walk,
 )
 from mlm_ops.warehouse.connection import is_reserved
+from mlm_ops.warehouse.files.kinds import FileKind
 from mlm_ops.warehouse.source import Source
 from mlm_ops.warehouse.sql import category, expression, has_value, identifier, literal, render
 
@@ -255,7 +256,7 @@ def _find_needs(source: Source, model_needs: Needs) -> Needs:
                         )
                     raise DataError(
                         f"The {role} {name!r} holds text ({source.types[name]}), and {what} needs numbers."
-                        f"{source.stray_cells(name)} Cast or recode it in a view or SELECT."
+                        f"{source.not_numbers(name)} Cast or recode it in a view or SELECT."
                     )
     source.require([*(c for n in needs.residual_numbers for c in columns_of(n)), *needs.strata])
     for name in (c for n in needs.residual_numbers for c in columns_of(n)):
@@ -292,6 +293,10 @@ def _select_of_number(source: Source, name: str) -> str:
     rows, place = source.description.removeprefix("table "), "a view or SELECT"
     if source.reading is not None:
         rows, place = literal(str(source.reading.path)), "a SELECT instead of the file"
+        if source.reading.kind is FileKind.DELIMITED:
+            # DuckDB itself makes text of numbers beside NA
+            words = dict.fromkeys((*source.reading.words, *(w for c in source.reading.changed for w in c.words)))
+            rows = f"read_csv({rows}, nullstr = [{', '.join(map(literal, words))}])"
     elif rows == source.description:
         rows = "…"
     return f"{place}: select *, {sql.format(column)} as {as_number} from {rows}"

@@ -28,6 +28,7 @@ from mlm_ops.moments.scan import (
 from mlm_ops.moments.single_statement import FirstRows, SingleStatement
 from mlm_ops.moments.survey import Survey, check_rows, long_numbers, read_survey
 from mlm_ops.warehouse.source import Source
+from mlm_ops.warehouse.sql import identifier
 
 
 class TypesOnlySource(Source):
@@ -36,6 +37,10 @@ class TypesOnlySource(Source):
     def stray_cells(self, column: str) -> str:
         """Return nothing: a clause about cells would take another query."""
         return ""
+
+    def not_numbers(self, column: str) -> str:
+        """Say which cells are no numbers, as a query finds them."""
+        return f" Cells that are no numbers are those where try_cast({identifier(column)} as double) is null."
 
 
 def refuse_query(sql: str) -> Any:

@@ -25,9 +25,12 @@ def notes_of(record: FitRecord) -> list[str]:
 
 
 def _file(record: FitRecord) -> Iterator[str]:
-    """Cells that the reading of a data file took for missing."""
-    if record.reading is not None and (missing := record.reading.missing(_columns(record))):
-        yield f"as the file was read, {missing}"
+    """Cells that the reading of a data file took for missing, and decimal signs that contradict each other."""
+    if record.reading is None:
+        return
+    columns = _columns(record)
+    for assumption in filter(None, (record.reading.missing(columns), record.reading.contradiction(columns))):
+        yield f"as the file was read, {assumption}"
 
 
 def _columns(record: FitRecord) -> set[str]:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import duckdb
 
 from mlm_ops.errors import DamagedError, DataError, MlmError, StoreError
+from mlm_ops.language.spelling import list_names
 from mlm_ops.logs import Event, tell
 from mlm_ops.warehouse.faults import (
     error_class,
@@ -32,6 +33,9 @@ Result = TypeVar("Result")
 
 #: What the address of a database that is no file begins with, such as ``postgres:``; one letter is a drive.
 ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9_]+:")
+#: A table's name that needs no quotes; and what a SELECT or a name in quotes has.
+_PLAIN_NAME = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*){0,2}")
+_MAY_BE_SQL = re.compile(r"[\"(]|^\s*(?:select|from|with)\s", re.IGNORECASE)
 #: Keys, with their ``=``, and values of an address.
 _PIECES = re.compile(r"([^\s=:/@?&;,'\"]+)(\s*=)?")
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
@@ -251,7 +255,7 @@ def open_database(path: Path | str, table: str | None = None, *, wait: float = 3
     """
     path = Path(path)
     connection = connect(path, read_only=True, wait=wait)
-    return connection, table or _only_table(connection, path)
+    return connection, _as_it_stands(connection, path, table) if table else _only_table(connection, path)
 
 
 def in_memory() -> Connection:
@@ -259,12 +263,17 @@ def in_memory() -> Connection:
     return duckdb.connect()
 
 
-def _only_table(connection: Connection, path: Path) -> str:
-    """Return the name of the one table or view in a database."""
-    names = connection.execute(
+def _tables(connection: Connection) -> list[tuple[str, str]]:
+    """Return the schemas and names of the tables and views in a database."""
+    return connection.execute(
         "select table_schema, table_name from information_schema.tables"
         f" where table_catalog = current_database() and table_schema <> {literal(RESULTS)} order by all"
     ).fetchall()
+
+
+def _only_table(connection: Connection, path: Path) -> str:
+    """Return the name of the one table or view in a database."""
+    names = _tables(connection)
     if len(names) == 1:
         return qualified(*names[0])
     connection.close()
@@ -277,6 +286,22 @@ def database_path(connection: Connection) -> str | None:
     query = "select path from duckdb_databases() where database_name = current_database()"
     ((path,),) = connection.execute(query).fetchall()
     return None if path is None else str(path)
+
+
+def _as_it_stands(connection: Connection, path: Path, text: str) -> str:
+    """Return a table's name in quotes if it is one as it stands, such as Employees 2026, perhaps with its schema."""
+    if _PLAIN_NAME.fullmatch(text):
+        return text
+    names = _tables(connection)
+    same = [name for name in names if text in (name[1], ".".join(name))]
+    if len(same) == 1:
+        return qualified(*same[0])
+    if same or not _MAY_BE_SQL.search(text):
+        connection.close()
+        what = f"several tables {text}" if same else f"no table {text}"
+        tables = list_names(".".join(name) for name in same or names)
+        raise DataError(f"{path} has {what}. Name one of {tables} with --table.")
+    return text
 
 
 def is_reserved(word: str) -> bool:

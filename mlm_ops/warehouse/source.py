@@ -16,6 +16,7 @@ from mlm_ops.language.option_values import is_text, value_text
 from mlm_ops.language.spelling import did_you_mean, list_names, nearest
 from mlm_ops.warehouse.connection import database_path
 from mlm_ops.warehouse.faults import why_it_failed
+from mlm_ops.warehouse.files.cells import WORDS
 from mlm_ops.warehouse.files.folders import is_parquet_folder
 from mlm_ops.warehouse.files.kinds import (
     OTHER_SUFFIXES,
@@ -44,6 +45,8 @@ _EXPECTED_DATA = (
 #: DuckDB's words for a table that is not there; if a Python variable has its name, DuckDB finds that, perhaps one of
 #: mlm-ops.
 _ABSENT_TABLE = re.compile(r'Table with name "?([^"\n]+?)"? does not exist|Python Object "([^"\n]+)"')
+#: A file of a SELECT that DuckDB reads as delimited text, as it stands there.
+_TEXT_FILE = re.compile(r"'(?:[^']|'')*\.(?:csv|tsv|txt)(?:\.gz|\.zst)?'", re.IGNORECASE)
 _SELECT = re.compile(r"\s*(select|from|with)\s", re.IGNORECASE)
 
 
@@ -144,7 +147,22 @@ class Source:
             same = f"{name} = {literal(str(example))}"
             ((row,),) = self.query(f"select min(mlm_row) from {numbered} where {same}").fetchall()
             place = f" in row {row:,}"
-        return f" It is text because {total - numbers} of its {total} cells are no numbers, such as {cell}{place}."
+        return (
+            f" It is text because {total - numbers} of its {total} cells are no numbers, such as {cell}{place}."
+            f"{self._missing_word(name, str(example))}"
+        )
+
+    def _missing_word(self, name: str, word: str) -> str:
+        """Say how a SELECT reads a word such as NA as a missing value; nothing of another word."""
+        if self.reading is not None or word not in ("NA", *WORDS):
+            return ""
+        if (file := _TEXT_FILE.search(self.relation)) is not None:
+            return f" read_csv({file[0]}, nullstr = ['', {literal(word)}]) reads it as missing."
+        return f" try_cast({name} as double) makes it missing."
+
+    def not_numbers(self, column: str) -> str:
+        """Return what `stray_cells` does, or how to find such cells where they cannot be looked for here."""
+        return self.stray_cells(column)
 
     def require(self, columns: Iterable[str]) -> None:
         """Refuse columns that the source does not have, all in one error.

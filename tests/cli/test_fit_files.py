@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 from pathlib import Path
 
 import duckdb
 import pytest
 
-from mlm_ops import fit
+import mlm_ops as mlm
 from mlm_ops.cli.main import main
+from mlm_ops.plugins.duckdb import register
+from mlm_ops.warehouse.sql import literal
 
 MODELS = 'models: {m: "y ~ x + (1 | g)"}\n'
 TOLD = "; separates, , is the decimal sign, '.' is missing: 20 of 100 cells of x."
@@ -151,7 +154,7 @@ def test_a_file_that_duckdb_cannot_read(folder: Path, capsys: pytest.CaptureFixt
     (assets,) = Path("p").glob("*/assets.py")
     code = assets.read_text()
     assert "from mlm_ops.plugins.dagster import Warehouse, load_file\n" in code
-    assert 'load_file(connection, DATA, "mlm_file", temporary=True)' in code
+    assert "load_file(connection, DATA, 'main.d', order=ORDER)" in code
     compile(code, str(assets), "exec")
 
 
@@ -280,7 +283,7 @@ def test_sql_is_printed_in_place_of_a_fit(folder: Path, capsys: pytest.CaptureFi
     assert main(["fit", "sub/a.yaml", "--sql"]) == 0
     of_analysis = capsys.readouterr().out
     assert not Path("sub/results.duckdb").exists()
-    moments = fit("y ~ x + (1 | g)", "d.csv").moments
+    moments = mlm.fit("y ~ x + (1 | g)", "d.csv").moments
     for printed in (of_formula, of_analysis):
         with duckdb.connect() as connection:
             columns = connection.execute(printed).fetchnumpy()
@@ -304,3 +307,55 @@ def test_sql_of_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
         assert connection.execute(printed).fetchnumpy()["n"].sum() == 84
         assert connection.execute("select count(*) from t where x > 1").fetchall() == [(84,)]
         assert connection.execute("select count(*) from duckdb_tables() where schema_name = 'mlm'").fetchall() == [(0,)]
+
+
+@pytest.mark.parametrize("name", ["parts", "k=1 {path}*"])
+def test_a_dbt_project_reads_a_folder_of_parquet_files(name: str, folder: Path) -> None:
+    """Also a file that comes later, and the folders named for a column."""
+    (Path(name) / "year=2025").mkdir(parents=True)
+    (Path(name) / "year=2026").mkdir()
+    rows = "select i // 10 as g, i * 7 % 13 as x, i * 11 % 17 + 0.5 as y from range(100) as t(i)"
+    duckdb.sql(f"copy ({rows}) to {literal(f'{name}/year=2025/a.parquet')}")
+    assert mlm.fit("y ~ x + (1 | g)", name).reading is not None
+    assert main(["init", "p", name, "--dbt", "--outcome", "y", "--group", "g"]) == 0
+    (sql,) = [text for path in Path("p/models").glob("*.sql") if "read_parquet" in (text := path.read_text())]
+    duckdb.sql(f"copy ({rows}) to {literal(f'{name}/year=2026/b.parquet')}")
+    with contextlib.chdir("p"), duckdb.connect() as connection:
+        relation = connection.sql(sql)
+        assert relation.columns == ["g", "x", "y", "year"]
+        years = relation.aggregate("year, count(*)").order("year").fetchall()
+        assert years == [(2025, 100), (2026, 100)]
+
+
+def test_a_pattern_is_told_to_be_the_folder(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["init", "p", "parts/**/*.parquet"]) == 2
+    assert capsys.readouterr().err == (
+        "mlm: There is no file parts/**/*.parquet. All Parquet files below a folder are read by its name, parts/.\n"
+    )
+
+
+def test_a_select_of_numbers_beside_na(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What the sentence about a date suggests is a SELECT that runs, and its absence is told with the cure."""
+    cells = [f"t{i % 6},{'NA' if i == 4 else i * 7 % 13},2020-01-{1 + i % 28:02}" for i in range(60)]
+    Path("people.csv").write_text("\n".join(["team,score,hired", *cells]) + "\n")
+    select = "select *, hired - date '2000-01-01' as hired_days from {}"
+    reader = "read_csv('people.csv', nullstr = ['', 'NA'])"
+    assert main(["fit", "score ~ hired + (1 | team)", "people.csv"]) == 2
+    assert capsys.readouterr().err == (
+        "mlm: Column 'hired' is neither numeric nor text. Got DATE; make a number of it in a SELECT, in the place of "
+        f"the file: {select.format(reader)}.\n"
+    )
+    assert main(["fit", "score ~ hired_days + (1 | team)", select.format(reader)]) == 0
+    capsys.readouterr()
+    assert main(["fit", "score ~ hired_days + (1 | team)", select.format("'people.csv'")]) == 2
+    assert capsys.readouterr().err == (
+        "mlm: The outcome 'score' holds text (VARCHAR), and a model needs numbers. It is text because 1 of its 60 "
+        f"cells are no numbers, such as 'NA'. {reader} reads it as missing. Cast or recode it in a view or SELECT.\n"
+    )
+    with duckdb.connect() as connection:
+        connection.execute("create table people as from 'people.csv'")
+        with pytest.raises(mlm.MlmError, match=r"such as 'NA'\. try_cast\(\"score\" as double\) makes it missing"):
+            mlm.fit("score ~ 1 + (1 | team)", "people", connection=connection)
+        register(connection)
+        with pytest.raises(duckdb.Error, match=r"Cells that are no numbers are those where try_cast\(\"score\" as "):
+            connection.execute("from mlm('score ~ 1 + (1 | team)', 'people')").fetchall()

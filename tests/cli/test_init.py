@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import shutil
@@ -25,8 +26,9 @@ from mlm_ops.analyses.starter.guess import guess
 from mlm_ops.cli.main import main
 from mlm_ops.cli.new_project.create import create_project, is_reserved_name
 from mlm_ops.errors import DataError, ProjectError
+from mlm_ops.warehouse.files.read import load_file
 from mlm_ops.warehouse.source import open_source
-from mlm_ops.warehouse.sql import file_literal, identifier, literal
+from mlm_ops.warehouse.sql import identifier, literal
 
 HSB = Path(__file__).parents[1] / "specification" / "reference" / "data" / "hsb.csv"
 
@@ -272,9 +274,9 @@ def test_names_are_no_code_in_a_dagster_project(tmp_path: Path, hostile: Path):
     code = (package / "assets.py").read_text()
     exec(compile(code, "assets.py", "exec"), names)
     assert Path(str(names["DATA"])).resolve() == hostile.resolve()
-    load = str(names["LOAD"]).replace("{path}", file_literal(str(names["DATA"])), 1)
+    assert names["ORDER"] == [f"school {HOSTILE}"]
     with duckdb.connect() as connection:
-        connection.execute(load)
+        load_file(connection, Path(str(names["DATA"])), "main.t", order=[f"school {HOSTILE}"])
         (table,) = connection.execute("select table_name from duckdb_tables()").fetchall()[0]
         assert connection.execute(f"select count(*) from {table}").fetchall() == [(7185,)]
 
@@ -337,6 +339,20 @@ def test_dbt_tells_of_a_predictor_that_was_dropped(tmp_path: Path):
         "mlm: mathach ~ ses + sex + female + (1 | school): dropped, being a combination of the other columns: female\n"
     )
     assert output.count(told) == 1
+
+
+def test_the_models_of_a_dbt_project_are_of_the_same_rows(tmp_path: Path, messy: Path):
+    """Eight rows lack the predictor of the second model."""
+    create_project(tmp_path / "project", messy, dbt=True)
+    models = tmp_path / "project" / "models"
+    sql = jinja2.Environment().from_string((models / "messy_file_1.sql").read_text()).render()
+    assert sql.startswith("-- The rows that have a value of every column of the models, ")
+    relation, formula = "(select * from rows)", "`Test Score %` ~ 1 + (1 | `school, ``name```)"
+    with contextlib.chdir(tmp_path / "project"), duckdb.connect() as connection:
+        connection.execute(f"create table rows as {sql}")
+        first = mlm.fit(formula, relation, connection=connection)
+        second = mlm.fit(formula.replace("1 +", "`hours {{x}} {path}` +"), relation, connection=connection)
+    assert (first.moments.n_obs, second.moments.n_obs) == (392, 392)
 
 
 @pytest.mark.hosts

@@ -60,7 +60,7 @@ def _data(**columns: Any) -> pl.DataFrame:
             "y ~ x + (1 | g)",
             {"y": [*map(str, range(ROWS - 2)), "n/a", "?"]},
             DataError,
-            "It is text because 2 of its 60 cells are no numbers, such as '?'. Cast or recode it",
+            "It is text because 2 of its 60 cells are no numbers, such as '?'. try_cast(\"y\" as double) makes it",
         ),
         (
             "y ~ x + (1 | g)",
@@ -221,7 +221,7 @@ class TestFiles:
             (
                 "d.ods",
                 b"",
-                "Got .ods; expected one of .arrow, .csv, .db, .ddb, .dta, .duckdb, .feather, .json, .jsonl, ",
+                "Got .ods; expected one of .arrow, .csv, .dat, .db, .ddb, .dta, .duckdb, .feather, .json, .jsonl, ",
             ),
             ("d.duckdb", b"", "is a database: give the name of a table in it, with connection="),
         ],

@@ -83,8 +83,7 @@ def test_in_a_new_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dbt: 
             (assets,) = Path().glob("*_pipelines/assets.py")
             names: dict[str, object] = {"__file__": str(assets.resolve())}
             exec(compile(assets.read_text(), "assets.py", "exec"), names)
-            load, place = str(names["LOAD"]), names["file_literal"](names["DATA"])  # type: ignore[operator]
-            connection.execute(load.replace("{path}", place, 1))
+            names["load_file"](connection, names["DATA"], "main.a_0", order=names["ORDER"])  # type: ignore[operator]
             found = connection.sql("select * from main.a_0").pl()
     assert found.height == 40
     assert (found["y"] > 0).all()

@@ -130,6 +130,7 @@ REASONS = {
     },
     "mlm_ops/warehouse/files/read.py": {
         "kind": "a constant",
+        "ordered": "quoted names",
         "rows": "a reader of a file, or a quoted table",
         "table": "a quoted table",
     },
@@ -206,7 +207,7 @@ REASONS = {
         "same": "a comparison of a quoted name with a literal",
     },
     "mlm_ops/cli/new_project/files.py": {
-        "rows": "a reader of a file, or a quoted table",
+        "rows": "a quoted table",
         "table": "a plain word, made of the file's name",
         "order": "quoted names",
     },

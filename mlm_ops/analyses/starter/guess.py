@@ -111,6 +111,12 @@ class Guess:
     other_outcomes: tuple[str, ...] = ()
     other_groups: tuple[str, ...] = ()
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that have a role."""
+        others = (name for name in (self.crossed, self.time) if name is not None)
+        return (*self.levels, *others, self.outcome, *self.varying, *self.constant, *self.factors)
+
 
 @dataclass
 class _Remaining:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 
-def fill(template: str, values: Mapping[str, str | bool | None]) -> str:
+def fill(template: str, values: Mapping[str, str | bool | list[str] | None]) -> str:
     """Write one file's text. What comes from the data is a value, never a template.
 
     Parameters

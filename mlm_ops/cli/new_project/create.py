@@ -18,10 +18,12 @@ from mlm_ops.cli.rows import refuse_table
 from mlm_ops.errors import DataError, ProjectError
 from mlm_ops.warehouse.connection import is_reserved, open_database
 from mlm_ops.warehouse.files.encoding import open_bytes
+from mlm_ops.warehouse.files.folders import parquet_folder
 from mlm_ops.warehouse.files.kinds import FileKind, is_data_file, is_database, kind_of, stem_of
-from mlm_ops.warehouse.files.reading import Reading
+from mlm_ops.warehouse.files.reading import PATH, Reading
 from mlm_ops.warehouse.relation import quoted_table
 from mlm_ops.warehouse.source import Source, open_source
+from mlm_ops.warehouse.sql import file_literal
 
 #: Names that a project cannot have: schemas and catalogs of DuckDB and mlm-ops, and names that Dagster reserves.
 RESERVED_NAMES = frozenset(
@@ -69,7 +71,11 @@ def create_project(
         data, table, functools.partial(_roles, outcome=outcome, group=group, ask=ask)
     )
     path = os.path.relpath(data.resolve(), folder.resolve())
-    rows = reading.sql if reading is not None and not data.is_dir() else None
+    rows = None
+    if data.is_dir():
+        rows = parquet_folder(data, path)
+    elif reading is not None and reading.sql is not None:
+        rows = reading.sql.replace(PATH, file_literal(path), 1)
     if dbt and table_sql is None and rows is None:
         raise ProjectError(
             f"dbt cannot read {data}, as DuckDB cannot by itself. Write it to a CSV or Parquet file, or load it into a "

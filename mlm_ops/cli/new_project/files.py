@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from mlm_ops.analyses.starter.analysis_file import comment, formulas, left_out
 from mlm_ops.analyses.starter.guess import Guess
 from mlm_ops.analyses.starter.templates import fill
-from mlm_ops.warehouse.files.reading import PATH
-from mlm_ops.warehouse.sql import file_literal, identifier, literal
+from mlm_ops.warehouse.sql import identifier, literal
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,7 @@ class NewProject:
     table
         The quoted table of a DuckDB file; None for other files.
     rows
-        The text after FROM of a data file, with ``{path}`` for its path; None where DuckDB cannot read it by itself.
+        The text after FROM of a data file, as the project's folder sees it; None where DuckDB cannot read it by itself.
     guess
         The roles of the columns.
     """
@@ -45,18 +44,18 @@ class NewProject:
 def dagster_files(project: NewProject, analysis: str) -> dict[str, str]:
     """Return the texts of a Dagster project's files by path; `analysis` is the text of the analysis file."""
     package, table = f"{project.name}_pipelines", f"main.{project.name}"
-    by_library = project.table is None and project.rows is None
-    rows = (project.rows or "mlm_file") if project.table is None else project.source
-    order = ", ".join(identifier(level) for level in reversed(project.guess.levels))
-    values: dict[str, str | bool | None] = {
+    groups = list(reversed(project.guess.levels))
+    values: dict[str, str | bool | list[str] | None] = {
         "package": package,
         "name": project.name,
         "path": project.path,
         "table": table,
         "from_database": project.table is not None,
-        "by_library": by_library,
-        "load": f"create or replace table {table} as select * from {rows} order by {order}",
+        "order": groups,
     }
+    if project.table is not None:
+        rows, order = project.source, ", ".join(map(identifier, groups))
+        values["load"] = f"create or replace table {table} as select * from {rows} order by {order}"
     return {
         "pyproject.toml": fill("dagster/pyproject.toml", values),
         ".gitignore": fill("dagster/gitignore", values),
@@ -72,7 +71,7 @@ def dbt_files(project: NewProject) -> dict[str, str]:
     """Return the texts of a dbt project's files by path."""
     if project.table is None:
         assert project.rows is not None, "a file that DuckDB cannot read was refused"
-        relation = project.rows.replace(PATH, file_literal(project.path), 1)
+        relation = project.rows
     else:
         relation = project.source
     settings = {"name": f"{project.name}_mlm", "source": project.path if project.table is not None else None}
@@ -80,9 +79,15 @@ def dbt_files(project: NewProject) -> dict[str, str]:
         "dbt_project.yml": fill("dbt/dbt_project.yml", settings),
         "profiles.yml": fill("dbt/profiles.yml", settings),
         ".gitignore": fill("dbt/gitignore", settings),
-        f"models/{project.name}.sql": fill("dbt/rows.sql", {"relation": relation}),
     }
-    for model, formula in formulas(project.guess).items():
+    models = formulas(project.guess)
+    complete = " and ".join(f"{identifier(name)} is not null" for name in project.guess.columns)
+    rows: dict[str, str | bool | list[str] | None] = {
+        "relation": relation,
+        "complete": complete if len(models) > 1 else None,
+    }
+    files[f"models/{project.name}.sql"] = fill("dbt/rows.sql", rows)
+    for model, formula in models.items():
         remarks = [] if model == "empty" else left_out(project.guess)
         texts = {
             "table": project.name,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mlm_ops.language.spelling import list_names
 from mlm_ops.warehouse.files.reading import ChangedColumn, FileOptions
 from mlm_ops.warehouse.sql import identifier, literal
 from mlm_ops.warehouse.types import ROUNDED
@@ -14,7 +15,7 @@ from mlm_ops.warehouse.types import ROUNDED
 Query = Callable[[str], Any]
 
 #: Words that are missing values where the rest of a column is numbers. The empty cell and R's NA are missing anywhere.
-WORDS = (".", "-", "NA", "N/A", "n/a", "#N/A", "NULL", "null", "None", "?")
+WORDS = (".", "-", "NA", "N/A", "n/a", "#N/A", "NULL", "null", "None", "?", r"\N")
 #: Signs between groups of thousands, beside the point or the comma, whichever is not the decimal sign.
 _SPACES = "\u00a0\u202f '’"
 #: The rows by which a text column is dismissed, and the share of numbers that it needs in them.
@@ -32,9 +33,12 @@ class _Convention:
 
     @property
     def pattern(self) -> str:
-        """The regular expression of a number, with groups of three digits or without any."""
-        decimal, groups = re.escape(self.decimal), f"[{re.escape(self.groups)}]"
-        grouped = rf"|\d{{1,3}}(?:{groups}\d{{3}})+" if self.groups else ""
+        """The regular expression of a number, with groups of three digits or without any.
+
+        One sign separates all groups of a number, and the first begins with no zero: 0.370 has none.
+        """
+        decimal = re.escape(self.decimal)
+        grouped = "".join(rf"|[1-9]\d{{0,2}}(?:{re.escape(sign)}\d{{3}})+" for sign in self.groups)
         return rf"[+-]?(?:(?:\d+{grouped})(?:{decimal}\d*)?|{decimal}\d+)(?:[eE][+-]?\d+)?"
 
     def without_groups(self, sql: str) -> str:
@@ -48,7 +52,17 @@ class _Convention:
 
 @dataclass(frozen=True)
 class _Counts:
-    """How many cells of a text column are what; `filled` are neither empty nor a word."""
+    """How many cells of a text column are what; `filled` are neither empty nor a word.
+
+    Attributes
+    ----------
+    plain, whole, point, comma
+        Cells that DuckDB casts to a number; of digits alone; that are numbers with a decimal point, and with a comma.
+    no_comma
+        Cells with a point or comma that are no numbers with a decimal comma.
+    signed, with_comma
+        Cells with a point or comma; with a comma.
+    """
 
     n_cells: int
     filled: int
@@ -57,6 +71,9 @@ class _Counts:
     point: int
     comma: int
     leading_zero: int
+    no_comma: int
+    signed: int
+    with_comma: int
     words: tuple[str, ...]
     groups: str
 
@@ -78,14 +95,14 @@ class _Counts:
         return self.may_be_comma and not self.may_be_point and not self.may_be_plain
 
     @property
-    def is_ambiguous(self) -> bool:
-        """Whether each cell is a number both ways, but not the same one, as 1,234 is."""
-        return self.may_be_point and self.may_be_comma and not self.may_be_plain
+    def is_point(self) -> bool:
+        """Whether the decimal sign is a point for certain, as in 3.5 and 0.370."""
+        return (self.may_be_point or self.may_be_plain) and self.no_comma > 0
 
     @property
-    def has_either_sign(self) -> bool:
-        """Whether each cell is a number both ways: 1,234, or 1.234 in a column with words."""
-        return self.may_be_comma and (self.may_be_point or self.may_be_plain) and self.whole < self.filled
+    def is_either(self) -> bool:
+        """Whether each cell is a number both ways, but not the same one, as 1,234 and 1.234 are."""
+        return self.may_be_comma and (self.may_be_point or self.may_be_plain) and self.signed > 0
 
 
 @dataclass(frozen=True)
@@ -97,21 +114,46 @@ class CellChanges:
     changed
         The columns to change.
     ambiguous
-        Those whose numbers could be either of two, and nothing tells which.
+        Those whose numbers could be either of two, and nothing tells which, or other columns contradict each other.
     either_sign
-        Those whose cells are like 1,234, or 1.234 beside words, while no column has a decimal comma for certain: what
-        another column holds may make them other numbers.
+        Those whose cells are like 1,234 or 1.234 alone: what another column holds may make them other numbers.
+    commas, points
+        Columns that have a decimal comma, and a decimal point, for certain.
     """
 
     changed: tuple[ChangedColumn, ...]
     ambiguous: tuple[str, ...] = ()
     either_sign: tuple[str, ...] = ()
+    commas: tuple[str, ...] = ()
+    points: tuple[str, ...] = ()
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What is said of the columns that stay text; nothing where none does."""
+        if not self.ambiguous:
+            return ()
+        names = list_names(self.ambiguous, most=4)
+        stay = "stays" if len(self.ambiguous) == 1 else "stay"
+        told = f"numbers such as 1,234 may have a decimal comma or a thousand in {names}, which {stay} text"
+        if self.commas and self.points:
+            return (f"{told}, as others have either sign: give a frame or a SELECT",)
+        return (f"{told}: say which with options: {{decimal: …}} in an analysis file, or give a frame",)
 
 
 def change_cells(
-    query: Query, relation: str, types: Mapping[str, str], options: FileOptions, delimiter: str, *, find: bool
+    query: Query,
+    relation: str,
+    types: Mapping[str, str],
+    options: FileOptions,
+    delimiter: str,
+    *,
+    find: bool,
+    doubles: Collection[str] = (),
 ) -> CellChanges:
     """Find the columns whose cells have to be changed, and how.
+
+    What a column's own cells can be decides. Where each could be either of two numbers, as 1,234 and 1.234, the columns
+    that are certain decide for all such, if they agree; where none is, the delimiter does.
 
     Parameters
     ----------
@@ -128,26 +170,33 @@ def change_cells(
         not; with another delimiter the column stays text.
     find
         Whether numbers are looked for in text columns, because the file has no types of its own.
+    doubles
+        Text columns that DuckDB would read as numbers with a decimal point.
     """
     words = tuple(word for word in (WORDS if options.null is None else options.null) if word)
     text = [name for name, kind in types.items() if kind == "VARCHAR"]
-    candidates = list(_numberlike(query, relation, text, words)) if find else []
+    unknown = [name for name in text if name not in doubles]
+    candidates = [*_numberlike(query, relation, unknown, words), *doubles] if find else []
     counts = dict(_count(query, relation, candidates, words, options))
-    numbers = {name: c for name, c in counts.items() if _is_number(c, options)}
-    has_points = "DOUBLE" in types.values()
-    decimal = options.decimal or _decimal(list(numbers.values()), delimiter, has_points=has_points)
-    certain = options.decimal or ("," if any(c.is_comma for c in numbers.values()) else None)
-    either_sign = tuple(name for name, c in numbers.items() if c.has_either_sign and certain is None)
-    ambiguous = tuple(name for name, c in numbers.items() if c.is_ambiguous and decimal is None)
+    numbers = {name: c for name, c in counts.items() if _is_number(c, options) or (name in doubles and c.may_be_plain)}
+    decimal = options.decimal or _decimal(numbers.values(), delimiter)
+    either_sign = tuple(name for name, c in numbers.items() if c.is_either)
+    ambiguous = tuple(name for name in either_sign if decimal is None)
     changed = [
-        _number(name, c, (decimal if c.is_ambiguous else certain) or ".", options)
+        _number(name, c, sign, options)
         for name, c in numbers.items()
-        if name not in ambiguous
+        if name not in ambiguous and ((sign := _sign_of(c, decimal, options)) == "," or name not in doubles)
     ]
     if options.null:
         others = {name: kind for name, kind in types.items() if name not in {c.name for c in changed}}
         changed += _without_words(query, relation, others, words)
-    return CellChanges(tuple(changed), ambiguous, either_sign)
+    return CellChanges(
+        tuple(changed),
+        ambiguous,
+        either_sign,
+        tuple(name for name, c in numbers.items() if c.is_comma),
+        tuple(name for name, c in numbers.items() if c.is_point),
+    )
 
 
 def may_have_commas(query: Query, relation: str, names: Sequence[str], options: FileOptions) -> bool:
@@ -188,6 +237,7 @@ def _count(
             cell = f"trim({identifier(name)})"
             filled = f"{cell} not in ({listed})" if words else "true"
             group = f"regexp_extract({cell}, {literal(rf'^[+-]?[0-9]+([{re.escape(_SPACES)}.,])[0-9]{{3}}')}, 1)"
+            signed = f"regexp_matches({cell}, '[.,]')"
             selection += [
                 f"count({identifier(name)})",
                 f"count({identifier(name)}) filter (where {filled})",
@@ -195,12 +245,15 @@ def _count(
                 f"count_if(regexp_full_match({cell}, '[+-]?[0-9]{{1,18}}') and {filled})",
                 *(f"count_if(regexp_full_match({cell}, {literal(c.pattern)}) and {filled})" for c in (point, comma)),
                 f"count_if(regexp_full_match({cell}, '[+-]?0[0-9]+.*'))",
+                f"count_if({signed} and not regexp_full_match({cell}, {literal(comma.pattern)}) and {filled})",
+                f"count_if({signed} and {filled})",
+                f"count_if(contains({cell}, ',') and {filled})",
                 f"list(distinct {cell}) filter (where not ({filled}))",
                 f"list(distinct {group}) filter (where {group} <> '')",
             ]
         (row,) = query(f"select {', '.join(selection)} from {relation}").fetchall()
         for i, name in enumerate(part):
-            *sizes, words_in_cells, groups = row[9 * i : 9 * i + 9]
+            *sizes, words_in_cells, groups = row[12 * i : 12 * i + 12]
             in_order = tuple(word for word in words if word in (words_in_cells or ()))
             signs = "".join(sorted(groups or ()))
             yield name, _Counts(*(*sizes, in_order, signs))
@@ -219,23 +272,32 @@ def _is_number(counts: _Counts, options: FileOptions) -> bool:
     return counts.may_be_plain or counts.may_be_point or counts.may_be_comma
 
 
-def _decimal(counts: Sequence[_Counts], delimiter: str, *, has_points: bool) -> str | None:
-    """Return the decimal sign of the columns that could have either; None where nothing tells."""
-    if any(c.is_comma for c in counts):
-        return ","
-    if has_points or any(c.may_be_point and not c.may_be_comma for c in counts):
+def _decimal(counts: Collection[_Counts], delimiter: str) -> str | None:
+    """Return the decimal sign of the columns that could have either; None where nothing tells, or both are told."""
+    certain = {sign for c in counts for sign, is_so in ((",", c.is_comma), (".", c.is_point)) if is_so}
+    if certain:
+        return certain.pop() if len(certain) == 1 else None
+    either = [c for c in counts if c.is_either]
+    if not any(c.with_comma for c in either):
         return "."
-    return {";": ",", ",": "."}.get(delimiter)
+    likely = {sign for sign in ({";": ",", ",": "."}.get(delimiter),) if sign}
+    likely |= {"." for c in either if not c.with_comma}
+    return likely.pop() if len(likely) == 1 else None
+
+
+def _sign_of(counts: _Counts, decimal: str | None, options: FileOptions) -> str:
+    """Return the decimal sign of a column of numbers, given that of those that could have either."""
+    if options.decimal is not None:
+        return options.decimal
+    return "," if counts.is_comma or (counts.is_either and decimal == ",") else "."
 
 
 def _number(name: str, counts: _Counts, decimal: str, options: FileOptions) -> ChangedColumn:
     point, comma = _conventions(options)
-    if counts.may_be_plain and not (decimal == "," and counts.may_be_comma):
-        convention = _Convention(".", "")
-    elif counts.may_be_comma and (decimal == "," or not counts.may_be_point):
+    if decimal == "," and counts.may_be_comma:
         convention = comma
     else:
-        convention = point
+        convention = _Convention(".", "") if counts.may_be_plain else point
     thousands = "".join(sign for sign in counts.groups if sign in convention.groups)
     convention = _Convention(convention.decimal, thousands)
     cell = f"trim({identifier(name)})"

@@ -26,7 +26,7 @@ from mlm_ops.warehouse.files.encoding import (
     single_spaced,
 )
 from mlm_ops.warehouse.files.kinds import FileKind, suffix_of
-from mlm_ops.warehouse.files.reading import BLANKS, PATH, ChangedColumn, FileOptions, Reading, selected
+from mlm_ops.warehouse.files.reading import BLANKS, PATH, ChangedColumn, FileOptions, Reading, listed, selected
 from mlm_ops.warehouse.sql import file_literal, identifier
 
 #: Makes rows of the text after FROM, and returns the text after FROM of these.
@@ -170,27 +170,35 @@ def _read(text: _Text) -> Reading:
             dates = [name for name, kind in dialect.columns.items() if kind in _TIMES]
             dialect = dialect.typed(dict.fromkeys(dates, "VARCHAR"))
             rows = text.rows(dialect)
-    query = text.connection.execute
-    cells = change_cells(query, rows, dialect.columns, options, dialect.delimiter, find=True)
-    if not has_types_of_all and text.columns_left_out(dialect) and set(cells.either_sign) & set(text.columns or ()):
-        # likewise 2.5 or 2,5 would tell what 1,234 is
-        return _read(replace(text, columns=None))
-    if options.decimal is None and any(c.decimal == "," for c in cells.changed) and _doubles_as_text(dialect):
+    cells = _change(text, rows, dialect)
+    columns_left_out = text.columns_left_out(dialect)
+    doubles = [name for name in _doubles_as_text(dialect) if name not in columns_left_out]
+    if not has_types_of_all and columns_left_out:
+        # likewise 2.5 or 2,5 would tell what 1,234 is; and 2.5 contradicts 3,5
+        may_be_told = set(cells.either_sign)
+        if any(dialect.columns[name] == "DOUBLE" for name in columns_left_out):
+            may_be_told |= {column.name for column in cells.changed if column.decimal == "," or column.thousands}
+        if may_be_told & set(text.columns or ()):
+            return _read(replace(text, columns=None))
+    if options.decimal is None and doubles and (cells.commas or cells.either_sign):
         # 1.234 beside 3,5 is a thousand, and was read as a number with a decimal point
-        with_comma = replace(options, decimal=",")
-        as_text = dialect.typed(_doubles_as_text(dialect))
-        points = cells.changed
-        cells = change_cells(query, text.rows(as_text), as_text.columns, with_comma, ";", find=True)
-        names = {column.name for column in cells.changed}
-        cells = replace(cells, changed=(*cells.changed, *(c for c in points if c.name not in names)))
-        dialect = as_text.typed({n: kind for n, kind in dialect.columns.items() if kind == "DOUBLE" and n not in names})
+        as_text = dialect.typed(dict.fromkeys(doubles, "VARCHAR"))
+        cells = _change(text, text.rows(as_text), as_text, doubles)
+        as_numbers = [n for n in doubles if n not in cells.ambiguous and n not in {c.name for c in cells.changed}]
+        dialect = as_text.typed(dict.fromkeys(as_numbers, "DOUBLE"))
         rows = text.rows(dialect)
     row_names = [] if dialect.row_names is None else [dialect.row_names]
     if row_names or cells.changed:
-        columns_left_out = text.columns_left_out(dialect)
         columns = [name for name in dialect.columns if name not in columns_left_out]
         text.hold(selected(rows, columns, row_names, cells.changed))
     return _reading(text, dialect, cells, row_names)
+
+
+def _change(text: _Text, rows: str, dialect: Dialect, doubles: Collection[str] = ()) -> CellChanges:
+    types = {name: kind for name, kind in dialect.columns.items() if name not in text.columns_left_out(dialect)}
+    return change_cells(
+        text.connection.execute, rows, types, text.options, dialect.delimiter, find=True, doubles=doubles
+    )
 
 
 def _reading(text: _Text, dialect: Dialect, cells: CellChanges, row_names: list[str]) -> Reading:
@@ -198,7 +206,7 @@ def _reading(text: _Text, dialect: Dialect, cells: CellChanges, row_names: list[
     return Reading(
         text.path,
         FileKind.DELIMITED,
-        selected(dialect.reader, dialect.columns, row_names, cells.changed),
+        listed(reader, dialect.columns, row_names, cells.changed) if (reader := dialect.lasting_reader) else None,
         delimiter=dialect.delimiter,
         quote=dialect.quote,
         encoding=text.encoding,
@@ -211,7 +219,9 @@ def _reading(text: _Text, dialect: Dialect, cells: CellChanges, row_names: list[
         comment=dialect.comment,
         words=dialect.empty,
         types=types if text.columns_left_out(dialect) else {},
-        remarks=(*_titles(text, dialect), *map(_ambiguous, [cells.ambiguous] if cells.ambiguous else [])),
+        commas=cells.commas if cells.points else (),
+        points=cells.points if cells.commas else (),
+        remarks=(*_titles(text, dialect), *cells.remarks),
     )
 
 
@@ -273,11 +283,4 @@ def _titles(text: _Text, dialect: Dialect) -> tuple[str, ...]:
     return (
         f"the first line is a row, {cells}, and the columns are called {next(iter(dialect.columns))} and so on: if it "
         "names the columns, write options: {header: true} in an analysis file",
-    )
-
-
-def _ambiguous(names: tuple[str, ...]) -> str:
-    return (
-        f"numbers such as 1,234 may have a decimal comma or a thousand in {', '.join(names)}, which stay text: say "
-        "which with options: {decimal: …} in an analysis file, or give a frame"
     )

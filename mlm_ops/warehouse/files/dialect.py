@@ -66,8 +66,23 @@ class Dialect:
 
     @property
     def reader(self) -> str:
-        """The call of DuckDB's reader, with `PATH` for the file."""
-        types = ", ".join(f"{literal(name)}: {literal(kind)}" for name, kind in self.columns.items())
+        """The call of DuckDB's reader, with `PATH` for the file, which takes the columns by their place."""
+        return self._call(["auto_detect = false"], "columns")
+
+    @property
+    def lasting_reader(self) -> str | None:
+        """The same for a file that may change, by the names in its first line if it has any: a column may have moved.
+
+        It gives columns that the file has beside those it had, too, and DuckDB's error names one that is missing. None
+        where DuckDB cannot go by the names, which have no place for R's row names.
+        """
+        if self.has_header:
+            # DuckDB compares names only where it detects something
+            return self._call([], "types")
+        return None if self.header else self.reader
+
+    def _call(self, first: list[str], types: str) -> str:
+        pairs = ", ".join(f"{literal(name)}: {literal(kind)}" for name, kind in self.columns.items())
         arguments = {
             "delim": literal(self.delimiter),
             "quote": literal(self.quote),
@@ -75,7 +90,7 @@ class Dialect:
             "comment": literal(self.comment),
             "skip": str(self.skip),
             "header": literal(self.has_header),
-            "columns": f"{{{types}}}",
+            types: f"{{{pairs}}}",
             "nullstr": f"[{', '.join(map(literal, self.empty))}]",
         }
         if self.new_line == "\\r":
@@ -86,8 +101,8 @@ class Dialect:
             arguments["timestampformat"] = literal(self.timestamp_format)
         if self.encoding != "utf-8":
             arguments["encoding"] = literal(DUCKDB_NAMES[self.encoding])
-        options = ", ".join(f"{name} = {value}" for name, value in arguments.items())
-        return f"read_csv({PATH}, auto_detect = false, {options}, hive_partitioning = false)"
+        options = ", ".join([*first, *(f"{name} = {value}" for name, value in arguments.items())])
+        return f"read_csv({PATH}, {options}, hive_partitioning = false)"
 
     def typed(self, types: Mapping[str, str]) -> Dialect:
         """The same layout with other types of some columns."""

@@ -47,6 +47,7 @@ DATABASE_SUFFIXES = frozenset({".duckdb", ".db", ".ddb"})
 _ADDRESS = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]+://")
 #: Files of data that are not read, and are no tables of a schema either.
 OTHER_SUFFIXES = frozenset({".zip", ".rds", ".rda", ".rdata", ".xls", ".xlsb", ".ods", ".por", ".mat", ".xml", ".orc"})
+_PATTERN = re.compile(r"[*?\[]")
 #: What a SELECT of an analysis file may name, as DuckDB reads it by its name alone.
 _IN_SQL = frozenset({".csv", ".tsv", ".parquet"})
 
@@ -112,7 +113,11 @@ def kind_of(path: Path) -> FileKind:
     if path.is_dir():
         return FileKind.PARQUET
     if not path.is_file():
-        raise DataError(f"There is no file {path}.")
+        hint = ""
+        if _PATTERN.search(str(path)):
+            folder = next(above for above in path.parents if not _PATTERN.search(str(above)))
+            hint = f" All Parquet files below a folder are read by its name, {folder}/."
+        raise DataError(f"There is no file {path}.{hint}")
     suffix = suffix_of(path)
     if suffix in DATABASE_SUFFIXES:
         raise DataError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -10,6 +10,7 @@ from pathlib import Path
 import duckdb
 
 from mlm_ops.errors import DataError
+from mlm_ops.language.spelling import did_you_mean, list_names
 from mlm_ops.logs import Event, tell
 from mlm_ops.warehouse.connection import registered
 from mlm_ops.warehouse.faults import why_it_failed
@@ -17,8 +18,8 @@ from mlm_ops.warehouse.files.cells import change_cells
 from mlm_ops.warehouse.files.delimited import Hold, read_delimited
 from mlm_ops.warehouse.files.folders import parquet_files, parquet_folder
 from mlm_ops.warehouse.files.kinds import FileKind, kind_of, suffix_of
-from mlm_ops.warehouse.files.reading import PATH, FileOptions, Reading, selected
-from mlm_ops.warehouse.sql import file_literal, identifier
+from mlm_ops.warehouse.files.reading import PATH, FileOptions, Reading, located, selected
+from mlm_ops.warehouse.sql import identifier, qualified
 
 _READERS = {
     FileKind.JSON: f"read_json({PATH}, sample_size = -1, hive_partitioning = false)",
@@ -27,6 +28,8 @@ _READERS = {
 }
 _OF_TEXT = ("delimiter", "quote", "encoding", "header")
 _OF_NUMBERS = ("decimal", "thousands")
+#: The table of a file before its rows are in order.
+_UNORDERED = qualified("temp", "main", "mlm_file")
 
 
 def read_file(
@@ -63,6 +66,7 @@ def load_file(
     *,
     temporary: bool = False,
     columns: Collection[str] | None = None,
+    order: Sequence[str] = (),
 ) -> Reading:
     """Read a data file into a table, which is replaced.
 
@@ -74,13 +78,28 @@ def load_file(
         Whether the table ends with the connection.
     columns
         As `read_file` takes it.
+    order
+        Columns by which the rows are put in order.
 
     Raises
     ------
     DataError
-        The file is missing, of an unknown kind, or unreadable.
+        The file is missing, of an unknown kind, unreadable, or has no column of the order.
     """
-    reading = load_planned(connection, path, table, options, temporary=temporary, columns=columns)
+    if not order:
+        reading = load_planned(connection, path, table, options, temporary=temporary, columns=columns)
+    else:
+        # how a file is written is found out by its first rows, so that they are put in order afterwards
+        reading = load_planned(connection, path, _UNORDERED, options, temporary=True, columns=columns)
+        names = {name.lower(): name for name in _types(connection, _UNORDERED)}
+        if missing := next((name for name in order if name.lower() not in names), None):
+            raise DataError(
+                f"Column {missing!r} is not in {path}.{did_you_mean(missing, names.values())} Its columns are "
+                f"{list_names(names.values())}."
+            )
+        kind, ordered = "temp table" if temporary else "table", ", ".join(map(identifier, order))
+        connection.execute(f"create or replace {kind} {table} as select * from {_UNORDERED} order by {ordered}")
+        connection.execute(f"drop table {_UNORDERED}")
     _say(reading)
     return reading
 
@@ -169,7 +188,7 @@ def _by_duckdb(
 ) -> Reading:
     """Read a file, or a folder, whose columns have types of their own."""
     sql = parquet_folder(path) if path.is_dir() else _READERS[kind]
-    rows = sql.replace(PATH, file_literal(path), 1)
+    rows = located(sql, path)
     # to know the columns of JSON all of it is read
     if kind is FileKind.PARQUET and columns is not None and not options.null:
         types = _types(connection, rows)
@@ -201,6 +220,7 @@ def _by_library(
         cells = change_cells(connection.execute, rows, types, options, "", find=kind is FileKind.EXCEL)
         if cells.changed:
             hold(selected(rows, list(types), (), cells.changed))
+    remarks = (*remarks, *cells.remarks)
     return Reading(path, kind, None, changed=cells.changed, row_names=row_names, remarks=remarks, sheet=options.sheet)
 
 

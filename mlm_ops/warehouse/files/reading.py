@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mlm_ops.language.spelling import list_names
 from mlm_ops.warehouse.files.kinds import FileKind, suffix_of
-from mlm_ops.warehouse.sql import file_literal, identifier
+from mlm_ops.warehouse.sql import file_literal, identifier, literal
 
 #: Where the path stands in the SQL of a reading, so that another file may be read in the same way.
 PATH = "{path}"
@@ -84,7 +84,8 @@ class Reading:
     path, kind
         The file, or the folder of Parquet files.
     sql
-        The text after FROM, with `PATH` once for the path of a single file; None where DuckDB cannot read the file.
+        The text after FROM, with `PATH` once for the path of a single file, by the columns' names where the file has
+        them; None where DuckDB cannot read the file so.
     delimiter, quote, encoding
         Of delimited text.
     changed
@@ -99,6 +100,8 @@ class Reading:
         The sheet of an Excel file, where it is not the only one.
     words
         Words that are missing values in every column.
+    commas, points
+        Columns that have a decimal comma, and a decimal point, for certain; empty unless there are both.
     remarks
         Sentences about other things that were assumed, without a full stop.
     types
@@ -121,13 +124,15 @@ class Reading:
     comment: str = ""
     sheet: str | None = None
     words: tuple[str, ...] = ("", "NA")
+    commas: tuple[str, ...] = ()
+    points: tuple[str, ...] = ()
     remarks: tuple[str, ...] = field(default=())
     types: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @property
     def relation(self) -> str | None:
         """The text after FROM; None where DuckDB cannot read the file."""
-        return None if self.sql is None else self.sql.replace(PATH, file_literal(self.path), 1)
+        return None if self.sql is None else located(self.sql, self.path)
 
     def all_types(self, types: Mapping[str, str]) -> dict[str, str]:
         """The types of all columns in their order, given those of the columns that were read."""
@@ -144,7 +149,9 @@ class Reading:
                 parts.append(f"{self.quote} quotes")
             if self.encoding not in ("utf-8", "utf-8-sig"):
                 parts.append(f"the encoding is {self.encoding}")
-        if any(column.decimal == "," for column in self.changed):
+        if self.points:
+            parts.append(self._signs)
+        elif any(column.decimal == "," for column in self.changed):
             parts.append(", is the decimal sign")
         if groups := "".join(dict.fromkeys("".join(column.thousands for column in self.changed))):
             parts.append(f"{' and '.join(map(_sign, groups))} group{'s' if len(groups) == 1 else ''} thousands")
@@ -153,6 +160,19 @@ class Reading:
         if self.row_names:
             parts.append("the first column has no name and is left out, as R's row names are")
         return "; ".join([", ".join(parts), *self.remarks] if parts else self.remarks)
+
+    @property
+    def _signs(self) -> str:
+        return (
+            f", is the decimal sign of {list_names(self.commas, most=4)} and . that of "
+            f"{list_names(self.points, most=4)}"
+        )
+
+    def contradiction(self, columns: Iterable[str]) -> str:
+        """Say which columns have which decimal sign, if one of these is read in a way that others contradict."""
+        names = set(columns)
+        doubtful = any(c.name in names for c in self.changed if c.decimal == "," or c.thousands)
+        return self._signs if self.points and doubtful else ""
 
     def missing(self, columns: Iterable[str] | None = None) -> str:
         """Say which words were read as missing values in these columns, and in how many cells; nothing if none were."""
@@ -164,7 +184,12 @@ class Reading:
         missing, cells = sum(c.n_missing for c in having), sum(c.n_cells for c in having)
         where = list_names([column.name for column in having])
         verb = "is" if len(words) == 1 else "are"
-        return f"{' and '.join(map(repr, words))} {verb} missing: {missing:,} of {cells:,} cells of {where}"
+        return f"{' and '.join(map(literal, words))} {verb} missing: {missing:,} of {cells:,} cells of {where}"
+
+
+def located(sql: str, path: Path) -> str:
+    """Put the path of a file into the SQL that reads it; that of a folder names its files, whatever their names."""
+    return sql if path.is_dir() else sql.replace(PATH, file_literal(path), 1)
 
 
 def _sign(character: str) -> str:
@@ -175,8 +200,13 @@ def selected(
     reader: str, columns: Iterable[str], left_out: Collection[str], changed: Sequence[ChangedColumn] = ()
 ) -> str:
     """Return the text after FROM of the rows that a reader gives, once columns are left out and cells changed."""
-    if not left_out and not changed:
-        return reader
+    return listed(reader, columns, left_out, changed) if left_out or changed else reader
+
+
+def listed(
+    reader: str, columns: Iterable[str], left_out: Collection[str], changed: Sequence[ChangedColumn] = ()
+) -> str:
+    """Return what `selected` does, with every column named: one that the file gets later does not come in."""
     sql = {column.name: column.sql for column in changed}
     cells = (
         f"{sql[name]} as {identifier(name)}" if name in sql else identifier(name)

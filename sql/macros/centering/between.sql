@@ -7,6 +7,7 @@
 {% endmacro %}
 
 {% macro default__between(column, group, complete=none, over=none, relation=none) -%}
+  {{- mlm.required('between', {'column': column, 'group': group}) -}}
   {%- if over is none -%}
   case when {{ mlm.in_group(group) }} then avg({{ mlm.value(column, complete) }}) over (partition by {{ mlm.group_columns(group) }}) end
   {%- else -%}

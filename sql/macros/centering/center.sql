@@ -6,6 +6,7 @@
 {% endmacro %}
 
 {% macro default__center(column, at=none, over=none, complete=none, relation=none) -%}
+  {{- mlm.required('center', {'column': column}) -}}
   {%- if at is not none and over is not none -%}
   {{ exceptions.raise_compiler_error("mlm.center() takes at= or over=, not both.") }}
   {%- elif at is not none and at is not number -%}

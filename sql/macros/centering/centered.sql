@@ -6,6 +6,8 @@
 {% endmacro %}
 
 {% macro default__centered(relation, columns, group, complete=none) %}
+{{- mlm.required('centered', {'relation': relation, 'columns': columns, 'group': group}) }}
+{%- set columns = [columns] if columns is string else columns %}
 {%- set names = [] %}
 {%- for column in columns %}
 {%- set _ = names.append(['between_' ~ column, 'the group means of ' ~ column]) %}

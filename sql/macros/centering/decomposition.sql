@@ -8,6 +8,8 @@
 {% endmacro %}
 
 {% macro default__decomposition(relation, columns, group, complete=none) %}
+{{- mlm.required('decomposition', {'relation': relation, 'columns': columns, 'group': group}) }}
+{%- set columns = [columns] if columns is string else columns %}
 {%- set group_name = group if group is string else group | join(':') %}
 {%- set keys = [group] if group is string else group %}
 {#- numbered, so that long names do not make longer ones #}

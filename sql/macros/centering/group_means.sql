@@ -5,6 +5,8 @@
 {% endmacro %}
 
 {% macro default__group_means(relation, columns, group, complete=none) %}
+{{- mlm.required('group_means', {'relation': relation, 'columns': columns, 'group': group}) }}
+{%- set columns = [columns] if columns is string else columns %}
 {%- set names = [] %}
 {%- for key in ([group] if group is string else group) %}
 {%- set _ = names.append([key, "the group's column " ~ key]) %}

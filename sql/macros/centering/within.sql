@@ -4,5 +4,6 @@
 {% endmacro %}
 
 {% macro default__within(column, group, complete=none, over=none, relation=none) -%}
+  {{- mlm.required('within', {'column': column, 'group': group}) -}}
   ({{ mlm.value(column) }} - {{ mlm.between(column, group, complete, over, relation) }})
 {%- endmacro %}

@@ -26,6 +26,14 @@
     'random_effects': 'mlm_random_effects',
     'fit_statistics': 'mlm_fit_statistics',
     'models': 'mlm_equations'} -%}
+  {{- mlm.required('fit', {'formula': formula, 'relation': relation}) -}}
+  {#- the config of a model is whole when it runs -#}
+  {%- set kept = model.config.materialized if model is defined and model.resource_type == 'model' else 'table' -%}
+  {%- if kept in ['view', 'ephemeral'] and (execute is undefined or execute) -%}
+    {{ exceptions.raise_compiler_error(
+      "mlm.fit() would fit again whenever the " ~ kept ~ " is read, where only dbt knows how. Write "
+      ~ "{{ config(materialized='table') }} above it.") }}
+  {%- endif -%}
   {%- if table not in functions -%}
     {{ exceptions.raise_compiler_error(
       "mlm.fit() gives one of the tables " ~ functions | join(', ') ~ ". Got '" ~ table ~ "'.") }}

@@ -10,6 +10,12 @@
 {% endmacro %}
 
 {% macro default__group_moments(relation, columns, group, products=[], complete=none, constants=[]) %}
+{{- mlm.required('group_moments', {'relation': relation, 'columns': columns, 'group': group}) }}
+{%- set columns = [columns] if columns is string else columns %}
+{%- set constants = [constants] if constants is string else constants %}
+{%- set complete = [complete] if complete is string else complete %}
+{#- one product, without the list around it #}
+{%- set products = [products] if products and products[0] is string else products %}
 {%- set keys = [group] if group is string else group %}
 {%- set names = columns + products | map('join', '_by_') | list %}
 {%- set units, variables, monomials, fixed = [], [], [], [] %}
@@ -25,6 +31,10 @@
 {%- for product in products %}
 {%- set factors = [] %}
 {%- for column in product %}
+{%- if column not in columns %}
+{{- exceptions.raise_compiler_error(
+  "mlm.group_moments() multiplies columns of columns=. Got the product " ~ product | join(' and ') ~ "; add " ~ column ~ " to columns.") }}
+{%- endif %}
 {%- set _ = factors.append('v_' ~ columns.index(column)) %}
 {%- endfor %}
 {%- set _ = monomials.append(factors) %}

@@ -7,6 +7,9 @@
 {% endmacro %}
 
 {% macro default__merge_group_moments(relation, columns, group=[], constants=[]) %}
+{{- mlm.required('merge_group_moments', {'relation': relation, 'columns': columns}) }}
+{%- set columns = [columns] if columns is string else columns %}
+{%- set constants = [constants] if constants is string else constants %}
 {%- set keys = [group] if group is string else group %}
 {{- mlm.moments_names_apart(keys, [], columns, constants, 'merge_group_moments') }}
 with mlm_parts as (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -46,6 +47,11 @@ class Package(dict[str, Any]):
 @cache
 def package_for(dialect: str, **variables: Any) -> Package:
     """The macros, and the generic tests as ``test_<name>``, for one warehouse; `variables` are those of the project."""
+    return package_in(dialect, {}, **variables)
+
+
+def package_in(dialect: str, names: Mapping[str, Any], **variables: Any) -> Package:
+    """The same, where dbt gives other names too, or other values of them."""
     macros = Package()
 
     def raise_compiler_error(message: str) -> None:
@@ -67,6 +73,7 @@ def package_for(dialect: str, **variables: Any) -> Package:
         "flags": SimpleNamespace(EMPTY=False),
         "return": lambda value: value,
         "var": lambda name, default: variables.get(name, default),
+        **names,
     }
     texts = [path.read_text(encoding="utf-8") for path in sorted((PACKAGE / "macros").glob("*/*.sql"))]
     for path in sorted((PACKAGE / "tests" / "generic").glob("*.sql")):

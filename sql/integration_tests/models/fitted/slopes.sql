@@ -1,3 +1,4 @@
+{{ config(materialized='table') }}
 -- the plugin mlm_ops.plugins.dbt fits it in DuckDB
 {{ mlm.fit(
   'mathach ~ within(ses) * sector + between(ses) + (within(ses) | school)',
