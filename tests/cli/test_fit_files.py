@@ -191,14 +191,14 @@ DONE = "select *, cast(done as integer) as done_01 from 'dated.parquet'"
         (
             "y ~ day + (1 | g)",
             "Column 'day' is neither numeric nor text. Got DATE; make a number of it in a SELECT instead of the file: "
-            "{DAYS}.",
+            f"{DAYS}.",
             DAYS,
             "day_days",
         ),
         (
             "done ~ x + (1 | g)",
             "The outcome 'done' is true or false (BOOLEAN), and a model needs numbers. Make a number of it in a "
-            "SELECT instead of the file: {DONE}.",
+            f"SELECT instead of the file: {DONE}.",
             DONE,
             "done_01",
         ),

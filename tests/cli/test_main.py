@@ -76,7 +76,7 @@ def test_files_that_are_not_read_and_addresses_are_said_as_they_were_given(refus
         with pytest.raises(DataError, match=rf"^There is no file {name}\.$"):
             fit("y ~ x", name)
     (tmp_path / "x.zip").touch()
-    with pytest.raises(DataError, match=r"^x\.zip is of a kind that cannot be read\. Got \.zip; expected one of "):
+    with pytest.raises(DataError, match=r"^x\.zip has a type that cannot be read\. Got \.zip; expected one of "):
         fit("y ~ x", "x.zip")
 
 

@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 
 import duckdb
 import pytest
-from mlm_ops.analyses.store.history import run_facts
 
 from mlm_ops.analyses.file.analysis import parse_analysis
 from mlm_ops.analyses.run import fit_analysis
 from mlm_ops.analyses.store import copying, layout
 from mlm_ops.analyses.store.layout import create_results
+from mlm_ops.analyses.store.run_facts import run_facts
 from mlm_ops.analyses.store.runs import Run, publish, write_runs
 from mlm_ops.analyses.store.schema import RESULT_TABLES, TABLES_AND_VIEWS
 from mlm_ops.results.tables.descriptions import COLUMNS, PREDICTIONS, ROWS, VERSION_OF_STORE
