@@ -10,7 +10,9 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import dagster as dg
 import duckdb
@@ -45,8 +47,15 @@ def shell(commands: str, folder: Path) -> str:
 
 
 def test_no_example_is_left_out() -> None:
-    assert [kind for kind, _ in BLOCKS] == ["sql", "yaml", "python", "yaml", "yaml", "sql", "python"]
-    assert [len(text.splitlines()) for text in COMMANDS] == [4, 2]
+    assert [kind for kind, _ in BLOCKS] == [
+        *("python", "sql", "yaml", "python", "yaml", "yaml", "sql", "python", "yaml", "python")
+    ]
+    assert [len(text.splitlines()) for text in COMMANDS] == [4, 2, 1]
+
+
+def test_the_executor_is_that_of_the_project() -> None:
+    text = (ROOT / "tests/hosts/dagster_project/src/shop/defs/executor.py").read_text()
+    assert text.endswith(blocks("python")[0])
 
 
 def test_a_new_project_around_a_file(tmp_path: Path) -> None:
@@ -86,7 +95,7 @@ def test_the_component_and_the_same_in_python(project: Path, load: Load, monkeyp
     graph = load().resolve_asset_graph()
     monkeypatch.chdir(place)
     names = {"build_analysis_assets": build_analysis_assets, "read_analysis": read_analysis}
-    assets: dg.Definitions = eval(blocks("python")[0], names)
+    assets: dg.Definitions = eval(blocks("python")[1], names)
     warehouse = dg.Definitions(resources={"warehouse": Warehouse(directory=str(project / "data"))})
     own_graph = dg.Definitions.merge(assets, warehouse).resolve_asset_graph()
     assert own_graph.materializable_asset_keys
@@ -96,7 +105,7 @@ def test_the_component_and_the_same_in_python(project: Path, load: Load, monkeyp
 
 
 def test_partitions_in_yaml_and_their_results(project: Path, load: Load) -> None:
-    *_, partitions = blocks("yaml")
+    partitions = blocks("yaml")[2]
     place = project / "src" / "shop" / "defs" / "each_day" / "defs.yaml"
     text = place.read_text()
     old = re.search(r"  partitions_def:\n(?:    .*\n)+", text)
@@ -108,7 +117,13 @@ def test_partitions_in_yaml_and_their_results(project: Path, load: Load) -> None
     waves = dg.AssetSelection.assets(["waves", "results"])
     jobs = [dg.define_asset_job("tables", selection=waves.upstream() - waves), dg.define_asset_job("fits", waves)]
     definitions = dg.Definitions.merge(defs, dg.Definitions(jobs=jobs))
-    both = {"dagster/asset_partition_range_start": "2020", "dagster/asset_partition_range_end": "2021"}
+    *launching, key, option, keys = shlex.split(COMMANDS[2])
+    assert (launching, key, option) == (["dg", "launch", "--assets"], "key:waves/results", "--partition-range")
+    assert definitions.resolve_asset_graph().get(dg.AssetKey(["waves", "results"])).backfill_policy == (
+        dg.BackfillPolicy.single_run()
+    )
+    first, last = keys.split("...")
+    both = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
     with dg.DagsterInstance.ephemeral() as instance:
         assert definitions.resolve_job_def("tables").execute_in_process(instance=instance).success
         assert definitions.resolve_job_def("fits").execute_in_process(instance=instance, tags=both).success
@@ -119,8 +134,53 @@ def test_partitions_in_yaml_and_their_results(project: Path, load: Load) -> None
     ]
 
 
+def test_schedules_in_python(project: Path, load: Load) -> None:
+    (project / "src" / "shop" / "defs" / "at_night.py").write_text(blocks("python")[2])
+    repository = load().get_repository_def()
+    nightly, daily = (repository.get_schedule_def(name) for name in ("nightly_survey", "days_schedule"))
+    with dg.DagsterInstance.ephemeral() as instance:
+        at = datetime(2026, 1, 7, 5, tzinfo=ZoneInfo("Europe/Berlin"))
+        context = dg.build_schedule_context(instance, scheduled_execution_time=at, repository_def=repository)
+        assert len(nightly.evaluate_tick(context).run_requests or ()) == 1
+        (request,) = daily.evaluate_tick(context).run_requests or ()
+    assert (nightly.cron_schedule, daily.cron_schedule) == ("0 5 * * *", "0 5 * * *")
+    assert request.partition_key == "2026-01-06"
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_a_schedule_in_yaml(project: Path, load: Load, waits: bool) -> None:
+    condition = blocks("yaml")[3]
+    if not waits:
+        assert "`cron_tick_passed` in the place of `on_cron`" in PAGE
+        condition = condition.replace("on_cron", "cron_tick_passed")
+    place = project / "src" / "shop" / "defs" / "hsb" / "defs.yaml"
+    old = '  automation_condition: "{{ dg.AutomationCondition.eager() }}"\n'
+    assert old in place.read_text()
+    place.write_text(place.read_text().replace(old, condition))
+    shop = load()
+    definitions = dg.Definitions(
+        assets=[
+            each
+            for each in shop.assets or ()
+            if isinstance(each, dg.AssetsDefinition) and min(each.keys).path[0] == "schools"
+        ],
+        resources=shop.resources,
+    )
+    requested = []
+    with dg.DagsterInstance.ephemeral() as instance:
+        cursor = None
+        for minute in (-5, 1, 2):
+            if minute == 2:
+                instance.report_runless_asset_event(dg.AssetMaterialization(dg.AssetKey(["marts", "pupils"])))
+            at = datetime(2026, 1, 7, 5, tzinfo=ZoneInfo("Europe/Berlin")) + timedelta(minutes=minute)
+            answer = dg.evaluate_automation_conditions(definitions, instance, evaluation_time=at, cursor=cursor)
+            cursor = answer.cursor
+            requested.append(answer.total_requested > 0)
+    assert requested == [False, not waits, waits]
+
+
 def test_conditions_and_freshness(project: Path, load: Load) -> None:
-    body = blocks("python")[1]
+    body = blocks("python")[3]
     names: dict[str, object] = {"dg": dg}
     exec("def condition():\n" + "".join(f"    {line}\n" for line in body.splitlines()), names)
     condition = names["condition"]
