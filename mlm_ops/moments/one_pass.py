@@ -122,6 +122,6 @@ def _grand(n: NDArray[Any], mean: NDArray[Any], scatter: NDArray[Any]) -> _Grand
 
 
 def _steady(value: float) -> float:
-    """A number without its last seventeen bits, in which sums of the same rows differ, as the macro `steady` has it."""
+    """A number without its last seventeen bits, in which sums of the same rows differ: the macro `round_to_36_bits`."""
     high = 131073.0 * value
     return high - (high - value)

@@ -138,7 +138,7 @@ class SingleStatement:
         centers = {n: f"{self._prefix}center_{i}" for i, n in enumerate(needs.all_numbers)}
         numbers = [expression(n) for n in needs.all_numbers]
         return render(
-            "one_query",
+            "survey_and_moments",
             relation=self.relation,
             columns=self._columns() + ([] if guess is None else [self._as_guessed(guess)]),
             expected=list(self._all_columns),
@@ -159,7 +159,7 @@ class SingleStatement:
         )
 
     def _guess_arguments(self, guess: FirstRows) -> dict[str, Any]:
-        """Return the argument `guess` of `one_query`."""
+        """Return the argument `guess` of `survey_and_moments`."""
         survey = guess.survey(self.needs, 0)
         schema = make_schema(self.needs, survey, survey.varying)
         units = [identifier(pair[i not in guess.whole]) for i, pair in enumerate(self._keys.values())]

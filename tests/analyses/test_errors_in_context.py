@@ -67,9 +67,9 @@ def test_which_models_have_a_fault(models: dict[str, str], sentences: str, monke
     queries: list[str] = []
     ask = survey.run
 
-    def counted(source: Any, sql: str) -> Any:
+    def counted(source: Any, sql: str, purpose: str) -> Any:
         queries.append(sql)
-        return ask(source, sql)
+        return ask(source, sql, purpose)
 
     monkeypatch.setattr(survey, "run", counted)
     opened: list[int] = []

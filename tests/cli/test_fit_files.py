@@ -342,7 +342,7 @@ def test_a_select_of_numbers_beside_na(folder: Path, capsys: pytest.CaptureFixtu
     reader = "read_csv('people.csv', nullstr = ['', 'NA'])"
     assert main(["fit", "score ~ hired + (1 | team)", "people.csv"]) == 2
     assert capsys.readouterr().err == (
-        "mlm: Column 'hired' is neither numeric nor text. Got DATE; make a number of it in a SELECT, in the place of "
+        "mlm: Column 'hired' is neither numeric nor text. Got DATE; make a number of it in a SELECT instead of "
         f"the file: {select.format(reader)}.\n"
     )
     assert main(["fit", "score ~ hired_days + (1 | team)", select.format(reader)]) == 0

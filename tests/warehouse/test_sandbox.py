@@ -225,7 +225,8 @@ def test_a_missing_table_of_a_select_is_named(place: Path, connection: duckdb.Du
     for select, sentence in {
         "select * from nosuch n join t using (g)": f"Table nosuch does not exist. {tables}",
         "with a as (from t) select * from a, oter": f"Table oter does not exist. Did you mean 'other'? {tables}",
-        "from marts.w": f"Table w does not exist. {tables}",
+        # DuckDB could take it for a file of that name
+        "from marts.w": ALLOWED.format("data", "marts.w, which is not a table of the database") + HOW,
         "select zz from t": 'Cannot read the SELECT: Binder Error: Referenced column "zz" not found in FROM clause!',
         "from sandbox": f"Table sandbox does not exist. {tables}",
     }.items():

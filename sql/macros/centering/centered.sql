@@ -14,7 +14,7 @@
 {%- set _ = names.append(['within_' ~ column, 'the deviations from the group means of ' ~ column]) %}
 {%- set _ = names.append(['center_' ~ column, 'the deviations from the grand mean of ' ~ column]) %}
 {%- endfor %}
-{{- mlm.names_apart(names, 'centered') }}
+{{- mlm.refuse_equal_names(names, 'centered') }}
 select
   *
   {%- for column in columns %},

@@ -15,7 +15,7 @@
 {%- for column in columns %}
 {%- set _ = names.append(['mean_' ~ column, 'the mean of ' ~ column]) %}
 {%- endfor %}
-{{- mlm.names_apart(names, 'group_means') }}
+{{- mlm.refuse_equal_names(names, 'group_means') }}
 select
   {{ mlm.group_columns(group) }},
   count(*) as n

@@ -42,7 +42,7 @@
 {%- for column in constants %}
 {%- set _ = fixed.append({'alias': 'c_' ~ loop.index0, 'expression': 'c_' ~ loop.index0}) %}
 {%- endfor %}
-{{- mlm.moments_names_apart(keys, columns, names, constants, 'group_moments') }}
+{{- mlm.refuse_equal_names_of_moments(keys, columns, names, constants, 'group_moments') }}
 with mlm_rows as (
   select
     {%- for key in keys %}

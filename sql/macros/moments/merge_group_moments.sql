@@ -11,7 +11,7 @@
 {%- set columns = [columns] if columns is string else columns %}
 {%- set constants = [constants] if constants is string else constants %}
 {%- set keys = [group] if group is string else group %}
-{{- mlm.moments_names_apart(keys, [], columns, constants, 'merge_group_moments') }}
+{{- mlm.refuse_equal_names_of_moments(keys, [], columns, constants, 'merge_group_moments') }}
 with mlm_parts as (
   select
     {%- for key in keys %}

@@ -27,7 +27,7 @@ select
   count(*) filter (where not ({{ mlm.is_complete([number.alias]) }})) as missing_{{ number.alias }},
   {%- endfor %}
   {%- for number in numbers %}
-  {{ mlm.steady('avg(' ~ number.alias ~ ') filter (where is_whole = 1)') }} as mean_{{ number.alias }},
+  {{ mlm.round_to_36_bits('avg(' ~ number.alias ~ ') filter (where is_whole = 1)') }} as mean_{{ number.alias }},
   {%- endfor %}
   {%- for category in categories %}
   count(*) - count({{ category.alias }}) as missing_{{ category.alias }},

@@ -17,7 +17,7 @@ totals as (
   select
     count(*) as n_complete
     {%- for number in numbers %},
-    {{ mlm.steady('avg(' ~ number.expression ~ ')') }} as mean_{{ number.alias }}
+    {{ mlm.round_to_36_bits('avg(' ~ number.expression ~ ')') }} as mean_{{ number.alias }}
     {%- if number.ranged %},
     min({{ number.expression }}) as min_{{ number.alias }},
     max({{ number.expression }}) as max_{{ number.alias }}

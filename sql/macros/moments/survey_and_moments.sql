@@ -9,14 +9,14 @@
    missing values are counted as those of units;
    guess: none, or what the first rows tell: complete, the condition of the rows that count if the columns are as
    they were seen; units, variables,
-   monomials and constants of the macro moments; text, which the answer repeats; far, of the macro guess_holds. Where the
+   monomials and constants of the macro moments; text, which the answer repeats; far, of the macro first_rows_are_typical. Where the
    guess holds, its moments are all that is computed. #}
-{% macro one_query(relation, columns, expected, repeatable, complete, survey_of, missing_units, centers, moments_of, residual_of=none, guess=none) %}
-  {{- return(adapter.dispatch('one_query', 'mlm')(
+{% macro survey_and_moments(relation, columns, expected, repeatable, complete, survey_of, missing_units, centers, moments_of, residual_of=none, guess=none) %}
+  {{- return(adapter.dispatch('survey_and_moments', 'mlm')(
     relation, columns, expected, repeatable, complete, survey_of, missing_units, centers, moments_of, residual_of, guess)) -}}
 {% endmacro %}
 
-{% macro default__one_query(relation, columns, expected, repeatable, complete, survey_of, missing_units, centers, moments_of, residual_of=none, guess=none) %}
+{% macro default__survey_and_moments(relation, columns, expected, repeatable, complete, survey_of, missing_units, centers, moments_of, residual_of=none, guess=none) %}
 {%- set rows = 'mlm_rows' if guess is none else 'mlm_rows_without_guess' -%}
 with mlm_described as (
   select list([column_name, column_type]) as columns
@@ -38,7 +38,7 @@ mlm_moments_of_guess as materialized (
   {{ mlm.moments('mlm_rows', guess.units, guess.variables, guess.monomials, guess.constants, guess.complete) }}
 ),
 mlm_check_of_guess as materialized (
-  {{ mlm.guess_holds('mlm_moments_of_guess', relation, guess.monomials | length, guess.constants | length, guess.far) }}
+  {{ mlm.first_rows_are_typical('mlm_moments_of_guess', relation, guess.monomials | length, guess.constants | length, guess.far) }}
 ),
 mlm_rows_without_guess as (
   select mlm_rows.*

@@ -1,11 +1,11 @@
 {# One row with the number of rows n_rows, and whether the moments of a guess serve: they are of all rows, the centers
    lie near the grand means, and what was taken for constant within units is, and finite.
    moments: a relation as of the macro moments; rows: what they are of; far: standard deviations. #}
-{% macro guess_holds(moments, rows, monomials, constants, far) %}
-  {{- return(adapter.dispatch('guess_holds', 'mlm')(moments, rows, monomials, constants, far)) -}}
+{% macro first_rows_are_typical(moments, rows, monomials, constants, far) %}
+  {{- return(adapter.dispatch('first_rows_are_typical', 'mlm')(moments, rows, monomials, constants, far)) -}}
 {% endmacro %}
 
-{% macro default__guess_holds(moments, rows, monomials, constants, far) %}
+{% macro default__first_rows_are_typical(moments, rows, monomials, constants, far) %}
 with present as (
   select count(*) as n_rows
   from {{ rows }}

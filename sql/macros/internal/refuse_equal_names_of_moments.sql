@@ -1,11 +1,11 @@
 {# Raises a compiler error if two columns of a table of moments would have the same name. keys: the group's columns; centers:
    the columns whose grand means are in the table; names: of the columns and products whose means and scatters are;
    constants: the columns with one value a group; macro: the name of the macro that makes the table. #}
-{% macro moments_names_apart(keys, centers, names, constants, macro) %}
-  {{- return(adapter.dispatch('moments_names_apart', 'mlm')(keys, centers, names, constants, macro)) -}}
+{% macro refuse_equal_names_of_moments(keys, centers, names, constants, macro) %}
+  {{- return(adapter.dispatch('refuse_equal_names_of_moments', 'mlm')(keys, centers, names, constants, macro)) -}}
 {% endmacro %}
 
-{% macro default__moments_names_apart(keys, centers, names, constants, macro) -%}
+{% macro default__refuse_equal_names_of_moments(keys, centers, names, constants, macro) -%}
   {%- set columns = [] -%}
   {%- for key in keys -%}
     {%- set _ = columns.append([key, "the group's column " ~ key]) -%}
@@ -23,5 +23,5 @@
   {%- for column in constants -%}
     {%- set _ = columns.append(['value_' ~ column, 'the value of ' ~ column]) -%}
   {%- endfor -%}
-  {{- mlm.names_apart(columns, macro) -}}
+  {{- mlm.refuse_equal_names(columns, macro) -}}
 {%- endmacro %}

@@ -1,11 +1,11 @@
 {# Raises a compiler error if two columns would have the same name, ignoring case, or one a name too long for the warehouse,
    which would rename or cut it or fail, and their sums could be confused. columns: list of [name, what it is]; macro: the
    name of the macro that makes them. #}
-{% macro names_apart(columns, macro) %}
-  {{- return(adapter.dispatch('names_apart', 'mlm')(columns, macro)) -}}
+{% macro refuse_equal_names(columns, macro) %}
+  {{- return(adapter.dispatch('refuse_equal_names', 'mlm')(columns, macro)) -}}
 {% endmacro %}
 
-{% macro default__names_apart(columns, macro) -%}
+{% macro default__refuse_equal_names(columns, macro) -%}
   {%- set owners = {} -%}
   {%- set longest = mlm.longest_name() | trim | int -%}
   {%- for name, what in columns -%}
