@@ -156,6 +156,7 @@ REASONS = {
         "sql": "a rendered query",
     },
     "mlm_ops/moments/partition_tables.py": {
+        "rows": "a rendered query",
         "values": "literals",
         "cast": "a cast of a literal",
         "selection": "casts of literals",
@@ -238,10 +239,6 @@ REASONS = {
         "kind": "a type as DuckDB writes it",
         "parts": "literals",
     },
-    "mlm_ops/plugins/dagster/steps.py": {
-        "facts": "a quoted table",
-        "parts": "literals",
-    },
     "mlm_ops/plugins/duckdb.py": {
         "name": "a constant",
         "kind": "a constant",
@@ -291,6 +288,10 @@ REASONS = {
         "published_runs": "a qualified name",
         "rows": "a query of quoted names and literals",
         "target": "a constant",
+    },
+    "mlm_ops/analyses/store/published_copy.py": {
+        "version.quoted": "a quoted name",
+        "columns": "columns of ours",
     },
     "mlm_ops/analyses/store/layout.py": {
         "LATEST_FIRST": "a constant",

@@ -33,7 +33,7 @@ RANGE_TAGS = ("dagster/asset_partition_range_start", "dagster/asset_partition_ra
 
 
 @dataclass(frozen=True)
-class _Rows:
+class _RowsNow:
     """What the rows are now.
 
     Attributes
@@ -132,13 +132,13 @@ def _look(
     analysis: Analysis,
     partitions_def: dg.PartitionsDefinition[str] | None,
     context: dg.SensorEvaluationContext,
-) -> _Rows:
+) -> _RowsNow:
     connection = connect(warehouse.database, read_only=True, wait=PATIENCE)
     try:
         warehouse.prepare(connection)
         if partitions_def is None:
             state = _fingerprint(connection, analysis)
-            return _Rows(state, state != context.cursor)
+            return _RowsNow(state, state != context.cursor)
         # those that were added while the project runs are known to the instance
         store = context.instance if isinstance(partitions_def, dg.DynamicPartitionsDefinition) else None
         return _changes(connection, analysis, partitions_def, store)
@@ -159,7 +159,7 @@ def _changes(
     analysis: Analysis,
     partitions_def: dg.PartitionsDefinition[str],
     store: dg.DagsterInstance | None,
-) -> _Rows:
+) -> _RowsNow:
     """The range of partitions whose rows are not those of their moments; rows outside of all partitions are left."""
     changes = changed_partitions(analysis, connection)
     state = hashlib.sha256(json.dumps(changes).encode()).hexdigest()
@@ -167,12 +167,12 @@ def _changes(
     values_by_key = partition_values(connection, analysis, windows_of(partitions_def, keys)) if changes else {}
     changed_keys = [key for key in keys if not changes.keys().isdisjoint(values_by_key.get(key, ()))]
     if not changed_keys:
-        return _Rows(state, is_new=False)
-    return _Rows(state, True, dict(zip(RANGE_TAGS, (changed_keys[0], changed_keys[-1]), strict=True)))
+        return _RowsNow(state, is_new=False)
+    return _RowsNow(state, True, dict(zip(RANGE_TAGS, (changed_keys[0], changed_keys[-1]), strict=True)))
 
 
 def _answer(
-    context: dg.SensorEvaluationContext, analysis: Analysis, name: str, rows: _Rows
+    context: dg.SensorEvaluationContext, analysis: Analysis, name: str, rows: _RowsNow
 ) -> dg.SensorResult | dg.SkipReason:
     """Ask for a run of new rows, or again for the last run if it failed."""
     records = _runs(context, name)
