@@ -7,7 +7,7 @@ import polars as pl
 from mlm_ops.inference.diagnostics.findings import Finding
 from mlm_ops.language.formula import parse_formula
 from mlm_ops.moments.collect import collect
-from mlm_ops.plugins.dagster.checks import assumptions, enough_groups, sem_not_singular
+from mlm_ops.plugins.dagster.checks import OtherPartitions, assumptions, enough_groups, sem_not_singular
 from mlm_ops.warehouse.source import open_source
 from tests.structural.cases import fitted
 
@@ -72,3 +72,14 @@ def test_each_factor_has_to_have_enough_groups() -> None:
     assert verdict.passed
     assert verdict.description == "school:number has 25 groups."
     assert enough_groups(moments, []).description == "No model has groups."
+
+
+def test_sizes_of_partitions_are_withheld_with_small_groups() -> None:
+    changed = {"2026-01-07": (12, 11), "2026-01-08": (3, 0)}
+    sentence = OtherPartitions(changed, {}, [], "days_moments_parts", shows_sizes=False).sentence
+    assert sentence == "2 partitions have changed: 2026-01-07, 2026-01-08; materialize them."
+    sentence = OtherPartitions(changed, {}, [], "days_moments_parts").sentence
+    assert sentence == (
+        "2 partitions have changed: 2026-01-07 (12 rows in the moments, 11 in the table), 2026-01-08 (3 rows in the "
+        "moments, 0 in the table); materialize them."
+    )

@@ -71,7 +71,8 @@ def test_every_table_view_and_column_of_a_store_and_of_its_copy_is_described(sto
             ] == []
             relations = dict(connection.execute(RELATIONS).fetchall())
             assert len(relations) == 1 + 2 * len(TABLES_AND_VIEWS)
-            assert relations["store_version"] == f"mlm-ops: {whose} | {ROWS['store_version']}"
+            source = ' | of "store.duckdb"' if connection is copy else ""
+            assert relations["store_version"] == f"mlm-ops: {whose} | {ROWS['store_version']}{source}"
             assert relations["icc"] == f"mlm-ops: results | {ROWS['icc']}"
             assert relations["latest_runs"] == "mlm-ops: results of the latest runs | The latest run of each analysis"
             assert relations["latest_icc"] == (

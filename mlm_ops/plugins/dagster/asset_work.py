@@ -243,7 +243,8 @@ def _other_partitions(
             names[name] = before[0] + kept, before[1] + now
         elif key is not None:
             new[key] = None
-    return checks.OtherPartitions(changed, outside, list(new), sibling(moments_table(analysis), "parts"))
+    table = sibling(moments_table(analysis), "parts")
+    return checks.OtherPartitions(changed, outside, list(new), table, shows_sizes=analysis.min_publish_n <= 1)
 
 
 def make_results(

@@ -48,12 +48,15 @@ class OtherPartitions:
         Partitions with rows that are not in the moments yet.
     parts_table
         The table after whose removal all rows are read again.
+    shows_sizes
+        Whether numbers of rows are told, which say of how few people rows came or went.
     """
 
     changed: Mapping[str, tuple[int, int]]
     outside: Mapping[str, tuple[int, int]]
     new: Sequence[str]
     parts_table: str
+    shows_sizes: bool = True
 
     @property
     def sentence(self) -> str:
@@ -62,22 +65,21 @@ class OtherPartitions:
         if self.changed:
             one = len(self.changed) == 1
             what = "Partition" if one else f"{len(self.changed):,} partitions have changed:"
-            sentences.append(f"{what} {_sizes(self.changed, one)}; materialize {'it' if one else 'them'}.")
+            sentences.append(f"{what} {self._names(self.changed, one)}; materialize {'it' if one else 'them'}.")
         if self.outside:
             sentences.append(
-                f"Rows that lie in no partition have changed: {_sizes(self.outside, False)}. Drop the table "
+                f"Rows that lie in no partition have changed: {self._names(self.outside)}. Drop the table "
                 f"{self.parts_table} and materialize again, by which all rows are read."
             )
         return " ".join(sentences)
 
-
-def _sizes(sizes: Mapping[str, tuple[int, int]], one: bool) -> str:
-    """Partitions with their rows then and now, in so many words."""
-    texts = [
-        f"{name}{' has changed' * one} ({kept:,} rows in the moments, {now:,} in the table)"
-        for name, (kept, now) in sizes.items()
-    ]
-    return list_names(texts, NAMED)
+    def _names(self, partitions: Mapping[str, tuple[int, int]], one: bool = False) -> str:
+        """Partitions, with their rows then and now where these are told."""
+        texts = []
+        for name, (kept, now) in partitions.items():
+            sizes = f" ({kept:,} rows in the moments, {now:,} in the table)" if self.shows_sizes else ""
+            texts.append(f"{name}{' has changed' * one}{sizes}")
+        return list_names(texts, NAMED)
 
 
 def rows_accounted_for(moments: Moments, rows: int, others: OtherPartitions | None = None) -> dg.AssetCheckResult:
