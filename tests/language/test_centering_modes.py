@@ -56,5 +56,5 @@ def test_modes_are_told_apart_nowhere_else() -> None:
         # reference values: in the centered table, and outside the data
         "analyses/centered.py": ["Center"],
         "moments/needs.py": ["Center"],
-        "results/record.py": ["Center"],
+        "results/notes.py": ["Center"],
     }

@@ -70,7 +70,7 @@ def test_names_are_quoted_and_missing_values_counted() -> None:
 def test_a_file() -> None:
     """The first statement reads it, as the fit did."""
     fit = mlm.fit(FORMULA, HSB)
-    assert fit.moments_sql.startswith('create or replace temp view "mlm_rows" as\nselect * from read_csv(')
+    assert fit.moments_sql.startswith('create or replace temp view "mlm_rows" as\nselect * from (from read_csv(')
     with duckdb.connect() as connection:
         assert_same(last_columns(connection, fit.moments_sql), fit.moments)
 

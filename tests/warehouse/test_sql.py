@@ -159,10 +159,6 @@ REASONS = {
         "old_names": "aliases of ours",
         "sql": "a rendered query",
     },
-    "mlm_ops/analyses/store/published_copy.py": {
-        "version.quoted": "a quoted table",
-        "columns": "names of columns, which are constants",
-    },
     "mlm_ops/moments/partition_tables.py": {
         "rows": "a rendered query",
         "values": "literals",
