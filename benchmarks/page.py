@@ -61,7 +61,7 @@ SECTIONS = (
     ),
     (
         "A billion rows on disk",
-        "The same ten times; it takes 8 GB of disk and five minutes, most of them to make the rows.",
+        "The same ten times; it takes 8 GB of disk and some minutes, most of them to make the rows.",
         ("on_disk.py", "1e9", "1e7"),
     ),
     (
