@@ -67,7 +67,7 @@ class DataFile:
             return source
         if not self.rows.isdecimal():
             raise DataError(f"NOBSERVATIONS of the Mplus input is a number of rows. Got {self.rows!r}.")
-        return _of(source, f"select * from {source.relation} limit {self.rows}")
+        return selected_rows(source, f"select * from {source.relation} limit {self.rows}")
 
     def named(self, data: Any, connection: Any) -> Source:
         """Other rows: those of a file of numbers alone have the names of NAMES.
@@ -110,11 +110,11 @@ class DataFile:
             )
         pairs = zip(source.types, self.columns, strict=True)
         renamed = ", ".join(f"{identifier(old)} as {identifier(new)}" for old, new in pairs)
-        return _of(source, f"select {renamed} from {source.relation}")
+        return selected_rows(source, f"select {renamed} from {source.relation}")
 
 
-def _of(source: Source, select: str) -> Source:
-    """A SELECT of a source's rows."""
+def selected_rows(source: Source, select: str) -> Source:
+    """The source of a SELECT of a source's rows, with the types of its columns."""
     relation = f'({select}) as "mlm_rows"'
     rows = source.query(f"describe select * from {relation}").fetchall()
     return replace(source, relation=relation, types={row[0]: row[1] for row in rows})

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mlm_ops.errors import DataError
 from mlm_ops.language.options import CONNECTION, Missing, SlopeCentering
 from mlm_ops.structural.language.request import sem_request
-from mlm_ops.structural.mplus.data import DataFile
+from mlm_ops.structural.mplus.data import DataFile, selected_rows
 from mlm_ops.structural.mplus.define import DefineStep, select_of
 from mlm_ops.structural.results.fit import SemFit
 from mlm_ops.structural.results.fitting import collect_sem, fit_rows
@@ -99,9 +99,7 @@ class MplusModel:
                 f"DEFINE and MISSING of an Mplus input need columns of numbers. Got {', '.join(texts)} of another "
                 "kind; give them as numbers."
             )
-        relation = f'({self.select(source.relation)}) as "mlm_rows"'
-        rows = source.query(f"describe select * from {relation}").fetchall()
-        return replace(source, relation=relation, types={row[0]: row[1] for row in rows})
+        return selected_rows(source, self.select(source.relation))
 
     def __str__(self) -> str:
         return "\n".join([*(f"# {remark}" for remark in self.remarks), self.text])
